@@ -142,11 +142,15 @@ export class Api {
       this.#connected(false);
       throw new Problem(0, "unreachable", "the server cannot be reached", true);
     }
-    this.#connected(true);
-    if (statuses.includes(response.status)) return response;
-    const problem = problemOf((await response.json().catch(() => ({ status: response.status }))) as ProblemJson);
+    if (statuses.includes(response.status)) {
+      this.#connected(true);
+      return response;
+    }
+    const body = (await response.json().catch(() => ({}))) as ProblemJson;
+    // A proxy whose server is away answers for it, and not in the words of the store.
+    this.#connected(body.code !== undefined || response.status < 500);
     if (response.status === 401) this.#watcher.onUnauthorized();
-    throw problem;
+    throw problemOf({ status: response.status, ...body });
   }
 
   #connected(isConnected: boolean): void {
@@ -165,8 +169,15 @@ interface ProblemJson {
   readonly details?: Readonly<Record<string, unknown>>;
 }
 
-function problemOf({ status = 0, code = "unknown", detail, title, retryable = false, details }: ProblemJson): Problem {
-  return new Problem(status, code, detail ?? title ?? `the server answered with status ${status}`, retryable, details);
+function problemOf({ status = 0, code = "unknown", detail, title, retryable, details }: ProblemJson): Problem {
+  const isTransient = retryable ?? (code === "unknown" && status >= 500);
+  return new Problem(
+    status,
+    code,
+    detail ?? title ?? `the server answered with status ${status}`,
+    isTransient,
+    details,
+  );
 }
 
 function body(input: object, signal: AbortSignal | undefined): RequestInit {

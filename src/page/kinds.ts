@@ -168,7 +168,7 @@ export const runners: Kind<RunnerJson> = {
           .join(" "),
     },
     {
-      label: "Heartbeat",
+      label: "Seen",
       width: "7rem",
       isNarrow: true,
       narrowWidth: "4.8rem",
@@ -241,7 +241,7 @@ export const changes: Kind<ChangeJson> = {
   href: ({ seq }) => `#/changes/${seq}`,
   link: ({ entity, op }) => `${entity.replaceAll("_", " ")}: ${op}`,
   columns: [
-    { label: "Number", width: "6rem", isNarrow: true, narrowWidth: "3.5rem", cell: ({ seq }) => seq },
+    { label: "Number", width: "6rem", isNarrow: true, narrowWidth: "4.2rem", cell: ({ seq }) => seq },
     { label: "Row", width: "7rem", cell: ({ entityId }) => h("code", {}, shortId(entityId)) },
     { label: "By", width: "8rem", cell: ({ actor }) => actor },
     {

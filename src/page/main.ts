@@ -1,5 +1,5 @@
 // The page: it signs in with a token, opens the view that the address names, and tells it what changes.
-import { Api } from "./api.ts";
+import { Api, Problem } from "./api.ts";
 import { h, refreshTimes } from "./dom.ts";
 import { Feed } from "./feed.ts";
 import { Header } from "./header.ts";
@@ -9,6 +9,8 @@ import { openRoute } from "./routes.ts";
 import { signIn } from "./signIn.ts";
 import type { Surroundings, View } from "./view.ts";
 
+/** The time after which a page whose server is away asks again, in milliseconds. */
+const retryMs = 1_000;
 const main = document.getElementById("main") as HTMLElement;
 const notices = new Notices(document.getElementById("notice") as HTMLElement);
 const api = new Api({
@@ -75,14 +77,17 @@ function askForToken(reason: string): void {
 async function begin(): Promise<void> {
   if (!api.hasToken) return askForToken("");
   main.replaceChildren(h("p", { class: "empty" }, "Loading …"));
-  try {
-    await api.readSelf();
-  } catch (error) {
-    // A refused token has led to the question for another one already.
-    if (api.hasToken) askForToken((error as Error).message);
-    return;
+  for (;;) {
+    try {
+      await api.readSelf();
+      return start();
+    } catch (error) {
+      // A refused token has led to the question for another one already.
+      if (!api.hasToken) return;
+      if (!(error instanceof Problem && error.retryable)) return askForToken((error as Error).message);
+      await new Promise((resolve) => setTimeout(resolve, retryMs));
+    }
   }
-  start();
 }
 
 // The address is that of a view, so the link cannot lead to a place in the page.

@@ -11,7 +11,7 @@ export function signIn(api: Api, reason: string, done: () => void): HTMLElement 
     required: true,
     autocomplete: "off",
     spellcheck: "false",
-    placeholder: "dsdb_…",
+    placeholder: "dsp_…",
   });
   const failure = h("p", { class: "failure", role: "alert" }, reason);
   const button = h("button", { type: "submit", class: "primary" }, "Sign in");

@@ -38,7 +38,7 @@ suite("a server that is away", { skip: noBrowser, timeout: 240_000 }, () => {
     await server.store.repositories.upsert({ name: "another" });
   });
 
-  test("a page that is opened again while the server is away asks for the token when it is back", async (t) => {
+  test("a list that is opened while the server is away is read when it is back", async (t) => {
     const server = await servePage(t);
     const { page } = await openSignedIn(t, server.url, server.admin, {}, "#/tokens");
     await page.getByText("1 row", { exact: true }).waitFor();
@@ -48,6 +48,28 @@ suite("a server that is away", { skip: noBrowser, timeout: 240_000 }, () => {
     await page.getByRole("heading", { name: "Runners" }).waitFor();
     await server.start();
     await page.getByText("Nothing here").or(page.getByText("0 rows")).waitFor();
+  });
+
+  test("a proxy that answers for a server that is away does not end what the page follows", async (t) => {
+    const server = await servePage(t);
+    const made = await fill(server.store);
+    const { page } = await openSignedIn(t, server.url, server.admin, {}, `#/commands/${made.runningCommandId}`);
+    await page.getByText("building …").waitFor();
+    await page.route("**/v1/**", (route) =>
+      route.fulfill({ status: 502, contentType: "text/html", body: "<h1>Bad gateway</h1>" }),
+    );
+    await server.stop();
+    await server.start();
+    await page.getByText("The server cannot be reached. Trying again …").waitFor();
+    const running = { commandId: made.runningCommandId, fence: made.runningFence };
+    await server.store.logs.append({ ...running, offset: 13, data: bytes("written meanwhile\n") });
+    // So does a page that is opened while it is away.
+    await page.reload();
+    await page.getByText("The server cannot be reached. Trying again …").waitFor();
+    await page.unroute("**/v1/**");
+    await page.getByText("written meanwhile").waitFor();
+    await page.getByText("The server cannot be reached").waitFor({ state: "detached" });
+    assert.equal(await page.getByText("building …").count(), 1);
   });
 
   test("a hidden tab follows nothing, and catches up when it is shown", async (t) => {

@@ -1,7 +1,10 @@
 // The page in a browser: signing in, every list and every row, the keyboard, and both widths.
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { suite, type TestContext, test } from "node:test";
 import type { Page } from "playwright-core";
+import { nodeHandler, storeHandler } from "../../../src/http/index.ts";
 import { noBrowser, openSignedIn, openTab } from "./chromium.ts";
 import { servePage } from "./pageServer.ts";
 import { type FilledStore, fill } from "./pageStore.ts";
@@ -174,6 +177,28 @@ suite("page", { skip: noBrowser, timeout: 240_000 }, () => {
     await page.getByText("An earlier stop at /srv/main.js:3:1").waitFor();
     await page.getByLabel("Stop", { exact: true }).selectOption({ label: "Now" });
     await page.getByText("No frames: it is not stopped").waitFor();
+  });
+
+  test("below a prefix, the page finds its server", async (t) => {
+    const { store, admin, made } = await filled(t);
+    const handler = nodeHandler(storeHandler(store, { page: true }));
+    const server = createServer((incoming, outgoing) => {
+      const path = /^\/tools\/store(\/.*)$/.exec(incoming.url ?? "")?.[1];
+      if (path === undefined) return void outgoing.writeHead(404).end();
+      incoming.url = path;
+      void handler(incoming, outgoing);
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/tools/store`;
+    const { page } = await openSignedIn(t, url, admin, {}, `#/sessions/${made.sessionId}`);
+    t.after(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    await page.getByText("divides numbers").waitFor();
+    await page.getByRole("link", { name: "Runners" }).click();
+    await page.getByText("node-a.example").waitFor();
+    await page.getByText("Live", { exact: true }).waitFor();
   });
 
   test("the keyboard reaches everything: rows by arrows, a row by Enter, the heading behind it, back", async (t) => {
