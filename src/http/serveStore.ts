@@ -99,15 +99,10 @@ export async function serveStore(
   };
 }
 
-/** Tells a client to send its body once that is read: what is refused before is not sent. */
+/** Tells a client to send its body once that is read. The connection of one that was not told ends with its answer. */
 function continueOnceRead(request: IncomingMessage, response: ServerResponse): void {
-  const { shouldKeepAlive } = response;
-  // Some clients send the body after an answer all the same, where the next request would be expected.
-  response.shouldKeepAlive = false;
   request.once("resume", () => {
-    if (response.headersSent) return;
-    response.shouldKeepAlive = shouldKeepAlive;
-    response.writeContinue();
+    if (!response.headersSent) response.writeContinue();
   });
 }
 

@@ -1182,7 +1182,6 @@ export const mutations: readonly Mutation[] = [
     ["the rest of a body that is not needed is read", "for await (const _ of pieces);", ";"],
     ["an upload that was cut is announced again", "callOptions: { idempotencyKey: _, ...callOptions }", "callOptions"],
     ["a part of a killed server is removed", "found.mtimeMs > partMs", "found.mtimeMs > partMs * 9"],
-    ["a body that was not sent is not waited for", "if (!awaitsContinue || request.bodyUsed) for await", "for await"],
     ["nothing of a body that has ended early stays", "await rm(part, { force: true });\n    if (known", "if (known"],
   ]),
   ...mutate("src/http/artifactContent.ts", { tests: ["test/system/http/artifacts.test.ts"] }, [
@@ -1193,9 +1192,11 @@ export const mutations: readonly Mutation[] = [
       "if (false) throw new Error",
     ],
   ]),
-  ...mutate("src/http/serveStore.ts", { tests: ["test/system/http/serveStore.test.ts"] }, [
-    ["a refused client that waits gets a new connection", "response.shouldKeepAlive = false;", ""],
-  ]),
+  ...mutate(
+    "src/http/artifactUpload.ts",
+    { tests: ["test/system/http/serveStore.test.ts"], only: "before it sends a body" },
+    [["a body that was not sent is not waited for", "if (!awaitsContinue || request.bodyUsed) for await", "for await"]],
+  ),
   ...mutate("src/runner/access.ts", { tests: ["test/system/remote/runner.test.ts"] }, [
     ["a runner begins with its scopes alone", "if (lacked.length > 0) throw", "if (lacked.length > 9) throw"],
   ]),
