@@ -1,7 +1,7 @@
 // Renders the API over HTTP as an OpenAPI document, from the schemas of the operations and from their docstrings.
 import { z } from "zod";
 import { bodyErrors, callErrors, type ErrorCode, errorCodes } from "../src/errors.ts";
-import { fieldScopes, metricsScope, type OperationName, operationScopes } from "../src/http/access.ts";
+import { fieldScopes, methodsOf, metricsScope, type OperationName, operationScopes } from "../src/http/access.ts";
 import { type RequestFault, requestFaults, statusOf } from "../src/http/problems.ts";
 import { type AnyCodec, absent, type JsonSchema } from "../src/model/codec.ts";
 import { operations } from "../src/operations/table.ts";
@@ -86,7 +86,7 @@ function pathOf({ name, entity, docstring, operation }: DocumentedOperation) {
         headers: { ...answerHeaders, ...(name === "logs.read" ? rawLogHeaders : {}) },
         content: resultContent(name as OperationName, operation.output),
       },
-      ...failuresOf(operation.errors, [
+      ...failuresOf(isRead ? operation.errors : [...operation.errors, "idempotency_mismatch"], [
         ...everyFault,
         ...bodyFaults,
         ...(isStream ? (["not_acceptable"] as const) : []),
@@ -122,7 +122,7 @@ function pathOf({ name, entity, docstring, operation }: DocumentedOperation) {
     },
   };
   const get = { ...common, operationId: `get.${name}`, parameters: [...general.map(parameterRef), ...query] };
-  return isRead ? { post, get } : { post };
+  return methodsOf(operation).includes("GET") ? { post, get } : { post };
 }
 
 /** The parts of inputs that contain themselves, by name. */

@@ -1,6 +1,7 @@
 // The scope that a caller over HTTP needs for each operation. What is not listed here cannot be reached.
 
 import type { Scope } from "../model/vocabulary.ts";
+import type { AnyOperation } from "../operation.ts";
 import type { Operations } from "../operations/table.ts";
 
 /** The name of an operation, such as "sessions.create". */
@@ -156,6 +157,15 @@ export const clientScopes: readonly Scope[] = [
   "logs:read",
   "artifacts:read",
 ];
+
+/**
+ * Returns the methods with which an operation can be called. One that only reads is also a GET, unless a field of its
+ * input is a secret, which a URL would show to proxies and logs.
+ */
+export function methodsOf({ access, inputSchema, keys }: AnyOperation): readonly string[] {
+  const hasSecret = Object.keys(inputSchema.shape).some((field) => !keys.includes(field));
+  return access === "read" && !hasSecret ? ["POST", "GET"] : ["POST"];
+}
 
 /** Checks whether these scopes cover one. `admin` covers all; writing does not cover reading. */
 export function covers(scopes: readonly Scope[], needed: Scope): boolean {

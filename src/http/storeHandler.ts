@@ -11,7 +11,7 @@ import { present } from "../present.ts";
 import { realTime, sleep } from "../realTime.ts";
 import { framesPath } from "../remote/protocol.ts";
 import type { Store } from "../storeTypes.ts";
-import { type OperationName, operationScopes } from "./access.ts";
+import { methodsOf, type OperationName, operationScopes } from "./access.ts";
 import { askedArtifact, contentOf } from "./artifactContent.ts";
 import { upload, uploadTypeOf } from "./artifactUpload.ts";
 import { CallMeter, type MeteredCode, type MeteredName } from "./callMeter.ts";
@@ -272,7 +272,7 @@ export function storeHandler(
     const name = context.req.param("operation") as OperationName;
     const operation = operationOf(name);
     context.set("metered", name);
-    requireMethod(request, operation.access === "read" ? ["POST", "GET"] : ["POST"]);
+    requireMethod(request, methodsOf(operation));
     const identity = await identityOf(context);
     requireScope(identity, name);
     const given = await readInput(request, operation, bodies);

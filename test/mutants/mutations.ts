@@ -1164,6 +1164,9 @@ export const mutations: readonly Mutation[] = [
     ["a wait that the server has ended is asked for again", "!running.isCancelled && isAborted(unpacked)", "false"],
     ["a token is verified while its client listens", "onBeat();", ""],
   ]),
+  ...mutate("src/http/access.ts", { tests: ["test/system/http/openapi.test.ts"] }, [
+    ["a secret is in no URL", 'access === "read" && !hasSecret', 'access === "read"'],
+  ]),
   ...mutate("src/http/identity.ts", { tests: ["test/system/http/storeHandler.test.ts"] }, [
     ["a token is made under its own authority", 'return own("createdBy", tokenId);', "return input;"],
     ["another token is rotated by an admin alone", "!isAdmin && input.tokenId !== tokenId", "false"],

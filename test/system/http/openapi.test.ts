@@ -81,6 +81,24 @@ suite("the OpenAPI document", { concurrency: 3 }, () => {
     for (const name of ["X-Next-Offset", "X-Log-Ended", "X-Attempt", "X-Dropped-Bytes"]) assert.ok(name in headers);
   });
 
+  test("names the reuse of an idempotency key, and no path with a secret in its query", async (t) => {
+    const { ask, admin } = await serveApi(t);
+    const { paths } = (await ask("/openapi.json")).body as Documented;
+    assert.equal(paths["/v1/tokens.verify"]?.get, undefined);
+    for (const method of ["GET", "POST"]) {
+      const { status } = await ask(`/v1/tokens.verify?token=${admin}`, { method });
+      assert.equal(status, method === "GET" ? 405 : 400);
+    }
+    assert.equal((await ask("/v1/tokens.verify", { body: { token: admin } })).status, 200);
+    // Whatever only reads takes no key.
+    for (const [path, { post, get }] of Object.entries(paths))
+      if (path.includes(".") && path.startsWith("/v1/") && post !== undefined && get === undefined)
+        assert.equal(Object.hasOwn(post.responses, 422), path !== "/v1/tokens.verify", path);
+    const headers = { "idempotency-key": "one" };
+    await ask("/v1/repositories.upsert", { body: { name: "one" }, headers });
+    assert.equal((await ask("/v1/repositories.upsert", { body: { name: "two" }, headers })).status, 422);
+  });
+
   test("describes the results as they are", async (t) => {
     const { ask, call } = await serveApi(t);
     const document = (await ask("/openapi.json")).body as Documented;
