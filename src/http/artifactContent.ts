@@ -179,7 +179,7 @@ function attachmentOf(name: string): string {
 
 /**
  * Returns the part of a file that a request asks for: one range of bytes. Other forms are answered with the whole file, as
- * https://www.rfc-editor.org/rfc/rfc9110#section-14.2 allows. Fails with a RequestError when it is behind the end.
+ * https://www.rfc-editor.org/rfc/rfc9110#section-14.2 allows. Fails with a RequestError when it starts past the end.
  */
 function rangeOf(headers: Headers, size: number, etag: string | undefined): { start: number; end: number } | undefined {
   const [, first, last] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(headers.get("range") ?? "") ?? [];

@@ -48,9 +48,9 @@ export function uploadTypeOf(headers: Headers): string | undefined {
 }
 
 /**
- * Stores the body of a request as the file of an artifact, and returns the artifact. It is ready only when all of it is on
- * disk; a body that ends early, or that has another SHA-256 than `input.sha256` says, leaves nothing. A body that is not
- * needed is read all the same if it was sent, because its connection carries the next request behind it.
+ * Stores the body of a request as the file of an artifact, and returns the artifact. It is ready only when all of it is
+ * on disk; a body that ends early, or that has another SHA-256 than `input.sha256` says, leaves no file. A body that is
+ * not needed is read all the same if it was sent, because its connection carries the next request behind it.
  */
 export async function upload(request: Request, input: UploadInput, options: Upload): Promise<Artifact> {
   const { bytesMax, awaitsContinue } = options;

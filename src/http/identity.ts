@@ -116,8 +116,8 @@ function missing(operation: OperationName, lacked: readonly Scope[], why: string
 }
 
 /**
- * Checks the fields of an input, fills in what follows from the token, and refuses what would give a caller the authority of another one. A sender that
- * covers `admin` may name others: it can be an API that acts for its own clients.
+ * Checks the fields of an input, fills in what follows from the token, and refuses what would give a caller the authority
+ * of another one. A sender that covers `admin` may name others: it can be an API that acts for its own clients.
  */
 export function asCaller(
   operation: OperationName,

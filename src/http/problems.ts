@@ -66,7 +66,7 @@ export const requestFaults = {
     means: "the body was read before: mount the handler before what parses bodies, such as express.json()",
   },
   body_too_large: { status: 413, means: "the body is too large" },
-  range_not_satisfiable: { status: 416, means: "the range begins behind the end of the file" },
+  range_not_satisfiable: { status: 416, means: "the range starts past the end of the file" },
   unsupported_media_type: { status: 415, means: "the body has another type or encoding than the operation takes" },
   too_many_wrong_tokens: { status: 429, means: "too many requests with wrong tokens came from this address" },
 } as const satisfies Record<string, { readonly status: number; readonly means: string }>;

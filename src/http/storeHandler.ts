@@ -111,9 +111,10 @@ type Env = {
 type RequestContext = Context<Env>;
 
 /**
- * Returns a handler for `POST /v1/<entity>.<verb>`, `POST /v1/atomically`, `GET /v1/self`, /openapi.json, /metrics, /livez and
- * /readyz. Reads can also be sent as GET, with the input in the query. Every request under /v1 needs a bearer token that
- * covers the scope in `operationScopes`, and /metrics one with `metrics:read`. The handler never fails.
+ * Returns a handler for `POST /v1/<entity>.<verb>`, `POST /v1/atomically`, `GET /v1/self`, the files at
+ * `/v1/artifacts.content`, the calls of remote stores at `POST /v1/envelopes`, /openapi.json, /metrics, /livez and /readyz.
+ * Reads can also be sent as GET, with the input in the query, unless a secret is in it. Every request under /v1 needs a
+ * bearer token that covers the scope in `operationScopes`, and /metrics one with `metrics:read`. The handler never fails.
  */
 export function storeHandler(
   store: Store & Partial<Pick<CheckedStore, "liveness"> & ConnectingStore>,
