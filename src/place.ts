@@ -8,6 +8,9 @@ export const defaultUrl = "sqlite:.artifacts/data/metadata.db";
 /** The environment variable that names the store where no option does. */
 export const urlVariable = "DEBUG_SERVER_DB_URL";
 
+/** The environment variable with the token for a store that another process serves, where no option has it. */
+export const tokenVariable = "DEBUG_SERVER_DB_TOKEN";
+
 /** The environment variable that names the folder of the log archive where no option does. */
 export const logArchiveVariable = "DEBUG_SERVER_DB_LOG_ARCHIVE";
 
@@ -30,6 +33,17 @@ export function chooseUrl(option: string | undefined, env: NodeJS.ProcessEnv): C
   return trimmed(variable) === ""
     ? { url: defaultUrl, from: "default", name: "url" }
     : { url: variable, from: "environment", name: urlVariable };
+}
+
+/** Checks whether a URL names the server of a store, instead of a database. */
+export function isServerUrl(url: string): boolean {
+  return /^(?:https?:\/\/|unix:)/.test(trimmed(url));
+}
+
+/** Returns the token in the environment; a variable that is blank is not set. */
+export function tokenIn(env: NodeJS.ProcessEnv): string | undefined {
+  const token = trimmed(env[tokenVariable] ?? "");
+  return token === "" ? undefined : token;
 }
 
 /**
@@ -60,6 +74,7 @@ export function expandHome(path: string): string {
  * `***`.
  */
 export function redactUrl(url: string): string {
+  if (isServerUrl(url)) return trimmed(url).replace(/(?<=^https?:\/\/)[^/@]*@/, "***@");
   const place = parsePlace(url);
   if (place.engine === "sqlite") return `sqlite:${place.path}`;
   const redacted = new URL(place.url);
@@ -126,10 +141,12 @@ function faultOf(text: string): string | undefined {
   if (/^["'`\u2018-\u201f]/.test(text)) return "it is in quotation marks: write it without them";
   if (/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/u.test(text)) return "it contains a control character or a line end";
   if (isPostgres(text)) return postgresFault(text);
+  if (isServerUrl(text))
+    return "it names the server of a store, and this works on the database itself: do it where the server runs, with the URL of the database";
   return text.startsWith("sqlite:") ? pathFault(pathOf(text)) : `expected ${expected}`;
 }
 
-const expected = `sqlite:PATH, such as ${defaultUrl}, or postgres://USER:PASSWORD@HOST:PORT/DATABASE`;
+const expected = `sqlite:PATH, such as ${defaultUrl}, postgres://USER:PASSWORD@HOST:PORT/DATABASE, or the server of a store: http://HOST:PORT, https://HOST or unix:PATH`;
 
 function pathFault(path: string): string | undefined {
   if (/^\/*$/.test(path)) return "sqlite: names no file: write its path after the colon, such as sqlite:metadata.db";

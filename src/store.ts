@@ -23,7 +23,7 @@ import { checkLimits, checkMaxBytes, checkReaders, type Limits } from "./limits.
 import { operationFilter } from "./operations/patterns.ts";
 import { operations } from "./operations/table.ts";
 import { checkNodeVersion } from "./package.ts";
-import { chooseUrl, parsePlace } from "./place.ts";
+import { chooseUrl, isServerUrl, parsePlace, tokenIn } from "./place.ts";
 import { backupRefusal } from "./postgres/advice.ts";
 import type { PostgresOptions } from "./postgres/open.ts";
 import type { MigratePolicy, Role } from "./sqlite/open.ts";
@@ -31,12 +31,15 @@ import type { OwnedStore, Store } from "./storeTypes.ts";
 
 export interface StoreOptions {
   /**
-   * The database: "sqlite:PATH" or "postgres://USER:PASSWORD@HOST:PORT/DATABASE". The default is the environment
+   * The database: "sqlite:PATH" or "postgres://USER:PASSWORD@HOST:PORT/DATABASE"; or the server of a store, see `token`. The default is the environment
    * variable DEBUG_SERVER_DB_URL unless it is blank, or else "sqlite:.artifacts/data/metadata.db". Blanks and line ends
    * around it are dropped; "sqlite:~/PATH" is in the home directory.
    */
   readonly url?: string;
-  /** The token for a store that another process serves: "http://HOST:PORT", "https://..." or "unix:PATH" as `url`. */
+  /**
+   * The token for a store that another process serves: "http://HOST:PORT", "https://..." or "unix:PATH" as `url`. The default
+   * is the environment variable DEBUG_SERVER_DB_TOKEN.
+   */
   readonly token?: string;
   /** The policy for a missing database: `create` (default) or `never`. An older or newer schema is always refused. */
   readonly migrate?: MigratePolicy;
@@ -92,10 +95,10 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
   const { migrate = "create", synchronous = "full", role = "server", clock } = options;
   const limits = checkLimits({ ...options.limits, ...(role === "visitor" ? { reapEveryMs: 0, pruneEveryMs: 0 } : {}) });
   const { url, name } = chooseUrl(options.url, process.env);
-  if (/^(?:https?:\/\/|unix:)/.test(url.trim())) {
+  if (isServerUrl(url)) {
     // Loaded only when needed, because most stores are files.
     const { openRemote } = await import("./remote/open.ts");
-    return await openRemote({ url: url.trim(), token: options.token }, options.limits ?? {});
+    return await openRemote({ url: url.trim(), token: options.token ?? tokenIn(process.env) }, options.limits ?? {});
   }
   const place = parsePlace(url, name);
   const listener = options.onEvent ?? (options.logger === undefined ? warnOfEvents() : undefined);

@@ -1,7 +1,7 @@
 // debug-server-db config: the settings in effect and their sources, without secrets.
 import type { Command } from "commander";
 import { defaultLimits } from "../limits.ts";
-import { logArchiveVariable, redactUrl, urlVariable } from "../place.ts";
+import { logArchiveVariable, redactUrl, tokenVariable, urlVariable } from "../place.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { column, printRows } from "./rows.ts";
 import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
@@ -11,8 +11,6 @@ interface Setting {
   readonly value: string | number;
   readonly from: "flag" | "environment" | "default";
 }
-
-export const tokenVariable = "DEBUG_SERVER_DB_TOKEN";
 
 export function addConfig(program: Command, cli: CommandLine): void {
   const group = commandGroup(program, "config", "Shows the settings of the command line and of servers.", [
