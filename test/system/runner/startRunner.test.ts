@@ -58,7 +58,7 @@ async function start(t: TestContext, options: StartRunnerOptions = {}) {
   /** Resolves when a command has printed something. */
   const printed = async (commandId: string, what: string): Promise<void> => {
     let text = "";
-    for await (const chunk of store.logs.follow({ commandId })) {
+    for await (const chunk of store.logs.follow({ commandId, stream: ["stdout", "stderr"] })) {
       text += Buffer.from(chunk.data).toString();
       if (text.includes(what)) return;
     }
