@@ -55,6 +55,13 @@ export type { Lease, Worktree } from "./model/worktrees.ts";
 export { createRunnerPool, type RunnerPool, type RunnerPoolOptions } from "./pool/pool.ts";
 export type { RunnerContext, RunnerTask } from "./pool/thread.ts";
 export type { Backup, BackupManifest, MadeBackup, PrunedBackups } from "./schema/manifest.ts";
-export { type AttachOptions, attachStore, openStore, type StoreOptions } from "./store.ts";
+export {
+  type AttachOptions,
+  attachStore,
+  openStore,
+  type StoreOptions,
+  type StoreServerAddress,
+  serverOf,
+} from "./store.ts";
 export type { ConnectOptions, Liveness, OwnedStore, Store } from "./storeTypes.ts";
 export type { CallTrace, GroupTrace, ServeTrace } from "./tracing.ts";

@@ -98,7 +98,10 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
   if (isServerUrl(url)) {
     // Loaded only when needed, because most stores are files.
     const { openRemote } = await import("./remote/open.ts");
-    return await openRemote({ url: url.trim(), token: options.token ?? tokenIn(process.env) }, options.limits ?? {});
+    const server = { url: url.trim(), token: options.token ?? tokenIn(process.env) };
+    const store = await openRemote(server, options.limits ?? {});
+    servers.set(store, server);
+    return store;
   }
   const place = parsePlace(url, name);
   const listener = options.onEvent ?? (options.logger === undefined ? warnOfEvents() : undefined);
@@ -133,6 +136,19 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
     logArchive,
     movesLogs,
   });
+}
+
+/** The server of a remote store, and the token with which it was opened. */
+export interface StoreServerAddress {
+  readonly url: string;
+  readonly token: string | undefined;
+}
+
+const servers = new WeakMap<object, StoreServerAddress>();
+
+/** Returns the server of a remote store, for what no call carries, such as files; undefined for every other store. */
+export function serverOf(store: object): StoreServerAddress | undefined {
+  return servers.get(store);
 }
 
 async function openFile(

@@ -7,6 +7,7 @@ export {
   type CollectInput,
 } from "./artifacts/collectArtifacts.ts";
 export type { RefusedFile } from "./artifacts/selectFiles.ts";
+export { serverSink } from "./artifacts/serverSink.ts";
 export { type ArtifactSink, localSink, type PutOptions } from "./artifacts/sink.ts";
 export type { DapOptions } from "./debuggers/dap/dapDebugger.ts";
 export {

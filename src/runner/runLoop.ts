@@ -1,6 +1,6 @@
 // One place of a runner: registers, claims sessions one after the other, and registers again when it was lost.
 import { hostname } from "node:os";
-import { newId, StoreError } from "../index.ts";
+import { newId, StoreError, type StoreServerAddress } from "../index.ts";
 import { sleep } from "../realTime.ts";
 import { nextClaim } from "./claims.ts";
 import { messageOf } from "./events.ts";
@@ -17,6 +17,8 @@ export interface Place {
   readonly name: string;
   readonly parts: RunnerParts;
   readonly guard?: ProcessGuard | undefined;
+  /** The server of the store, for a port to a remote one. */
+  readonly server?: StoreServerAddress | undefined;
   /** Fires when nothing more should be claimed. */
   readonly draining: AbortSignal;
   /** Fires when what runs should be stopped and given back. */

@@ -1,6 +1,6 @@
 // The task of a runner's thread in a pool: runs one place of the runner with the thread's own port to the store.
 import { BroadcastChannel } from "node:worker_threads";
-import type { RunnerTask } from "../index.ts";
+import type { RunnerTask, StoreServerAddress } from "../index.ts";
 import { present } from "../present.ts";
 import type { RunnerEvent } from "./events.ts";
 import type { RunnerHooks, RunnerParts, RunnerSettings } from "./options.ts";
@@ -13,6 +13,8 @@ export interface ThreadTask {
   readonly settings: RunnerSettings;
   /** The file URL of a module that exports `hooks` and perhaps `sink`. */
   readonly module: string | undefined;
+  /** The server of a remote store. */
+  readonly server: StoreServerAddress | undefined;
   /** The name of the channel for events. */
   readonly channel: string;
 }
@@ -29,7 +31,10 @@ export interface RunnerModule {
 /** The guardian of all places in this thread. */
 let guard: Promise<ProcessGuard> | undefined;
 
-const run: RunnerTask<ThreadTask> = async ({ name, settings, module, channel: channelName }, { store, signal }) => {
+const run: RunnerTask<ThreadTask> = async (
+  { name, settings, module, server, channel: channelName },
+  { store, signal },
+) => {
   const channel = new BroadcastChannel(channelName);
   channel.unref();
   const [draining, interrupted] = [new AbortController(), new AbortController()];
@@ -42,6 +47,7 @@ const run: RunnerTask<ThreadTask> = async ({ name, settings, module, channel: ch
     const { hooks, sink }: RunnerModule = module === undefined ? {} : await import(module);
     await runLoop(store, {
       name,
+      server,
       parts: {
         ...settings,
         ...present({ hooks, sink }),

@@ -1,7 +1,8 @@
 // A registered runner, as the functions that run sessions need it.
 import { join } from "node:path";
+import { type StoreServerAddress, serverOf } from "../index.ts";
 import { type Artifacts, artifacts } from "./artifacts/collectArtifacts.ts";
-import { localSink } from "./artifacts/sink.ts";
+import { defaultSink } from "./artifacts/serverSink.ts";
 import type { RunnerEvent } from "./events.ts";
 import type { KeepAlive } from "./keepAlive.ts";
 import type { RunnerParts, RunnerStore } from "./options.ts";
@@ -35,6 +36,8 @@ export interface SessionRunnerOptions extends RunnerParts {
   readonly keepAlive: KeepAlive;
   /** Kills the programs if this process dies. Without it, they outlive it. */
   readonly guard?: ProcessGuard | undefined;
+  /** The server of the store, for a port to a remote one. */
+  readonly server?: StoreServerAddress | undefined;
   /** Fires when the runner should claim nothing more. */
   readonly draining?: AbortSignal;
   /** Fires when the runner should stop what it runs, and give it back. */
@@ -43,10 +46,10 @@ export interface SessionRunnerOptions extends RunnerParts {
 
 /** Returns what `runSession` needs: a registered runner with its worktrees and its place for artifacts. */
 export function sessionRunner(store: RunnerStore, options: SessionRunnerOptions): SessionRunner {
-  const { runnerId, keepAlive, guard, draining, interrupted, ...parts } = options;
+  const { runnerId, keepAlive, guard, draining, interrupted, server: _, ...parts } = options;
   const refused = new AbortController();
   const folder = folderOf(parts);
-  const sink = parts.sink ?? localSink(join(folder, "artifacts"));
+  const sink = parts.sink ?? defaultSink(join(folder, "artifacts"), options.server ?? serverOf(store));
   return {
     store,
     runnerId,

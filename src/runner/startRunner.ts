@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { availableParallelism, hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { BroadcastChannel } from "node:worker_threads";
-import { createRunnerPool, type OwnedStore, type Repository, type Store, StoreError } from "../index.ts";
+import { createRunnerPool, type OwnedStore, type Repository, type Store, StoreError, serverOf } from "../index.ts";
 import { realTime, sleep } from "../realTime.ts";
 import { isRefused, requireAccess, scopesMissing } from "./access.ts";
 import { formatRunnerEvent, messageOf, type RunnerEvent } from "./events.ts";
@@ -166,6 +166,7 @@ function startThreads(store: OwnedStore, names: readonly string[], options: Star
       name,
       settings,
       module: module === undefined ? undefined : String(module),
+      server: serverOf(store),
       channel: channelName,
     };
     for (let endedSoon = 0; !draining.signal.aborted; ) {

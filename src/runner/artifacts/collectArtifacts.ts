@@ -102,7 +102,7 @@ async function storeFile(
   const artifactId = artifact.id;
   let uri: string | undefined;
   try {
-    const options = { ...content, ...present({ contentType }), signal };
+    const options = { artifactId, ...content, ...present({ contentType, ttlMs }), signal };
     const put = await callHook("the sink", () => sink.put(keyOf(artifact), path, options), { signal });
     uri = put.uri;
     if (!(await isUnchanged(file))) throw new Error("it was changed while it was copied");

@@ -6,6 +6,10 @@ import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 export interface PutOptions {
+  /** The id of the artifact, which is announced. */
+  readonly artifactId?: string;
+  /** The time for which the artifact will be kept; unlimited when it is missing. */
+  readonly ttlMs?: number;
   readonly contentType?: string;
   readonly sizeBytes: number;
   /** The SHA-256 of the file in hexadecimal. A sink that can should check what it stores against it. */

@@ -8,12 +8,17 @@ import { type StartRunnerOptions, startRunner } from "../../../src/runner/index.
 import { fixtures } from "../../../src/testing/index.ts";
 import { git, workingFolder } from "../cli/commandLine.ts";
 
-for (const threads of [0, 1])
-  test(`a runner with ${threads} threads runs sessions of a store on another machine`, async (t) => {
+for (const [threads, keepsFiles] of [
+  [0, true],
+  [1, true],
+  [0, false],
+] as const)
+  test(`a runner with ${threads} threads runs sessions of a store on another machine${keepsFiles ? ", which keeps files" : ""}`, async (t) => {
     const { folder, url } = workingFolder(t, { commits: 1 });
     const store = await openStore({ url });
     const { secret } = await fixtures(store).token({ scopes: [...runnerScopes], kind: "runner" });
-    const api = await serveStore(store, { listen: "127.0.0.1:0" });
+    const artifactsFolder = join(folder, "files");
+    const api = await serveStore(store, { listen: "127.0.0.1:0", ...(keepsFiles ? { artifactsFolder } : {}) });
     const remote = await openStore({ url: api.url as string, token: secret });
     const runner = await startRunner(remote, {
       threads,
@@ -49,6 +54,13 @@ for (const threads of [0, 1])
       items.map(({ name, state }) => [name, state]),
       [["a.out", "ready"]],
     );
+    const [{ id: artifactId, uri, contentType } = { id: "", uri: "" }] = items;
+    assert.ok(uri?.includes(keepsFiles ? "/files/" : "/runner/artifacts/"), `${uri} ${contentType}`);
+    const { secret: reader } = await fixtures(store).token({ scopes: ["artifacts:read"] });
+    const got = await fetch(`${api.url}/v1/artifacts.content?artifactId=${artifactId}`, {
+      headers: { authorization: `Bearer ${reader}` },
+    });
+    assert.deepEqual([got.status, keepsFiles ? await got.text() : ""], keepsFiles ? [200, "made\n"] : [404, ""]);
     // What the token does not cover stays closed, whatever the client asks for.
     await assert.rejects(remote.sessions.create({ repositoryId: repository.id, commitSha }), {
       code: "unknown_operation",
