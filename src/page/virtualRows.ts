@@ -3,6 +3,10 @@
 /** The height that an element may have, in pixels. Browsers end at 17 to 33 million. */
 const heightMax = 8_000_000;
 const overscan = 8;
+/** The parts at both ends in which a pixel of the scroll bar is one of the view, so that ends are reached exactly. */
+const exactPx = 100_000;
+/** The time after a step that goes far in which another one belongs to it, in milliseconds. */
+const farMs = 200;
 
 export interface VirtualRowsOptions {
   readonly rowHeight: number;
@@ -30,6 +34,7 @@ export class VirtualRows {
   #follows = false;
   #frame = 0;
   #settling = 0;
+  #farAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: VirtualRowsOptions) {
     this.#options = options;
@@ -131,10 +136,7 @@ export class VirtualRows {
 
   /** Puts the scroll bar where the view is. */
   #settle(): void {
-    const most = Math.max(1, this.#height - this.#view);
-    const all = Math.max(1, this.#total - this.#view);
-    const place = this.#total === this.#height ? this.#top : (this.#top / all) * most;
-    this.element.scrollTop = place;
+    this.element.scrollTop = placeOf(this.#top, this.#total - this.#view, this.#height - this.#view);
     this.#scrolledTo = this.element.scrollTop;
   }
 
@@ -143,16 +145,17 @@ export class VirtualRows {
     const moved = scrollTop - this.#scrolledTo;
     if (moved === 0) return;
     this.#scrolledTo = scrollTop;
-    if (this.#total === this.#height) this.#top = scrollTop;
-    else {
-      // A wheel moves by pixels. The scroll bar, whose pixels stand for more than one, moves in proportion.
-      const isNear = Math.abs(moved) < 2 * this.#view;
-      const most = this.#height - this.#view;
-      const all = this.#total - this.#view;
-      this.#top = isNear ? this.#top + moved : (scrollTop / most) * all;
-      this.#top = Math.max(0, Math.min(this.#top, all));
+    const all = this.#total - this.#view;
+    const most = this.#height - this.#view;
+    const nowMs = performance.now();
+    if (Math.abs(moved) > 2 * this.#view) this.#farAtMs = nowMs;
+    // A wheel moves by pixels. The scroll bar, whose pixels stand for more than one, and keys that go far move in
+    // proportion, also with the small steps at the end of an animation.
+    const isNear = all > most && nowMs - this.#farAtMs > farMs && scrollTop > 0 && scrollTop < most - 1;
+    this.#top = Math.max(0, Math.min(isNear ? this.#top + moved : topAt(scrollTop, all, most), all));
+    if (all !== most) {
       clearTimeout(this.#settling);
-      this.#settling = window.setTimeout(() => this.#settle(), 150);
+      this.#settling = window.setTimeout(() => this.#settle(), farMs);
     }
     this.#follows = this.isAtEnd;
     this.schedule();
@@ -182,4 +185,18 @@ export class VirtualRows {
     this.#layer.style.transform = `translateY(${this.#total === this.#height ? first * rowHeight : offset}px)`;
     onView?.(first, last);
   }
+}
+
+/** Returns the place of the scroll bar for a place of the view. The bar ends at `most`, and the view at `all`. */
+export function placeOf(top: number, all: number, most: number): number {
+  if (all <= most || top <= exactPx) return top;
+  if (all - top <= exactPx) return most - (all - top);
+  return exactPx + ((top - exactPx) / (all - 2 * exactPx)) * (most - 2 * exactPx);
+}
+
+/** Returns the place of the view for a place of the scroll bar. */
+export function topAt(place: number, all: number, most: number): number {
+  if (all <= most || place <= exactPx) return place;
+  if (most - place <= exactPx) return all - (most - place);
+  return exactPx + ((place - exactPx) / (most - 2 * exactPx)) * (all - 2 * exactPx);
 }

@@ -1200,6 +1200,20 @@ export const mutations: readonly Mutation[] = [
     { tests: ["test/system/http/serveStore.test.ts"], only: "before it sends a body" },
     [["a body that was not sent is not waited for", "if (!awaitsContinue || request.bodyUsed) for await", "for await"]],
   ),
+  ...mutate("src/http/page.ts", { tests: ["test/system/page/files.test.ts"] }, [
+    ["the policy of the page refuses what it does not name", `    "default-src 'none'",\n`, ""],
+    ["a tag names one form of the bytes", `isZipped ? file.etag.replace(/"$/, '-gz"') : file.etag`, "file.etag"],
+    ["who refuses gzip gets the bytes as they are", "(?!\\s*;\\s*q=0(?:\\.0*)?\\s*(?:,|$))", ""],
+  ]),
+  ...mutate("src/page/ansi.ts", { tests: ["test/unit/page/logText.test.ts"] }, [
+    ["characters that reverse text are shown as marks", 'text.replace(directions, "\\ufffd")', "text"],
+    ["control strings hide no text from a search", "strings.test(lines) || ", ""],
+  ]),
+  ...mutate("src/page/logText.ts", { tests: ["test/unit/page/logText.test.ts"] }, [
+    ["a long line is cut between characters", "return cut === from && isWholeLine ? at : cut;", "return at;"],
+    ["a source does not go on in a line of another one", "if (source !== this.#source) this.#isOpen = false;", ""],
+    ["a color outlasts its line", "style = piecesOf(this.line(before), style).end;", "style = {};"],
+  ]),
   ...mutate("src/runner/access.ts", { tests: ["test/system/remote/runner.test.ts"] }, [
     ["a runner begins with its scopes alone", "if (lacked.length > 0) throw", "if (lacked.length > 9) throw"],
   ]),

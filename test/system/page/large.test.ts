@@ -127,6 +127,17 @@ suite("much data in the page", { skip: noBrowser, timeout: 400_000 }, () => {
     assert.equal(((await numbers()) - before + 900) % 900, 5);
     assert.ok((await log.locator(".line").count()) < 120);
     assertSmooth(await recorded(page, t, "scrolling 100 MB"));
+    // Near an end, a key gets exactly there.
+    await log.focus();
+    await page.keyboard.press("Home");
+    await log.getByText("line 0 x").waitFor();
+    await page.keyboard.press("PageDown");
+    await page.keyboard.press("PageDown");
+    await page.keyboard.press("Home");
+    await log.getByText("line 0 x").waitFor();
+    await page.keyboard.press("End");
+    await log.getByText("the needle at the end").waitFor();
+    await page.keyboard.press("PageUp");
     await page.getByRole("button", { name: "Jump to end" }).click();
     await log.getByText("the needle at the end").waitFor();
     await log.focus();
