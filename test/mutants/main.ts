@@ -28,7 +28,17 @@ type Verdict = { readonly killed: boolean; readonly text: string };
 /** Copies everything that the tests read. Each worker has its own copy, so that mutations do not meet. */
 function copySources(): string {
   const copy = mkdtempSync(join(tmpdir(), "mutants-"));
-  for (const name of ["bin", "migrations", "src", "test", "workers", "package.json", "tsconfig.json"])
+  for (const name of [
+    "bin",
+    "docs",
+    "migrations",
+    "src",
+    "test",
+    "workers",
+    "README.md",
+    "package.json",
+    "tsconfig.json",
+  ])
     cpSync(join(root, name), join(copy, name), { recursive: true });
   symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
   return copy;
