@@ -68,6 +68,7 @@ export const requestFaults = {
   body_too_large: { status: 413, means: "the body is too large" },
   range_not_satisfiable: { status: 416, means: "the range starts past the end of the file" },
   unsupported_media_type: { status: 415, means: "the body has another type or encoding than the operation takes" },
+  too_many_bodies: { status: 503, means: "too many bytes of requests arrive at a time" },
   too_many_wrong_tokens: { status: 429, means: "too many requests with wrong tokens came from this address" },
 } as const satisfies Record<string, { readonly status: number; readonly means: string }>;
 export type RequestFault = keyof typeof requestFaults;
@@ -109,7 +110,7 @@ export function problemOf(failure: unknown, requestId?: string): Problem {
       detail,
       code,
       outcome: "not_run",
-      retryable: status === 429,
+      retryable: status === 429 || status === 503,
       details: {},
       ...ids,
     };

@@ -135,11 +135,13 @@ export class BodyReader {
   }
 
   /**
-   * Reads a body. Fails with a RequestError when it is larger than `bytesMax`, and with `overloaded` when too much arrives
+   * Reads a body. Fails with a RequestError when it is larger than `bytesMax`, or when too much arrives
    * at a time; it stops reading then.
    */
   async read(request: Request, bytesMax: number = this.#bytesMax): Promise<Uint8Array> {
-    const tooLarge = () => new RequestError("body_too_large", `the body has more than ${bytesMax} bytes`);
+    // What is left of the body would be taken for the next request.
+    const close = { connection: "close" };
+    const tooLarge = () => new RequestError("body_too_large", `the body has more than ${bytesMax} bytes`, close);
     if (Number(request.headers.get("content-length") ?? 0) > bytesMax) throw tooLarge();
     if (request.body === null) return new Uint8Array();
     const parts: Uint8Array[] = [];
@@ -150,13 +152,11 @@ export class BodyReader {
         this.#arrivingBytes += part.byteLength;
         if (sizeBytes > bytesMax) throw tooLarge();
         if (this.#arrivingBytes > arrivingBytesMax)
-          throw new StoreError("overloaded", "too many bytes of requests arrive at a time", {
-            details: { retryAfterMs: 1_000 },
-          });
+          throw new RequestError("too_many_bodies", undefined, { ...close, "retry-after": "1" });
         parts.push(part);
       }
     } catch (error) {
-      if (error instanceof RequestError || error instanceof StoreError) throw error;
+      if (error instanceof RequestError) throw error;
       throw new StoreError("aborted", "the body has ended early", { cause: error });
     } finally {
       this.#arrivingBytes -= sizeBytes;

@@ -189,7 +189,7 @@ suite("the edges of the API", { concurrency: 4 }, () => {
       return fetch(`${api.url}/v1/sessions.create`, { method: "POST", headers, body, duplex: "half" } as RequestInit);
     });
     const first = await Promise.race(sent);
-    assert.deepEqual([first.status, ((await first.json()) as { code: string }).code], [503, "overloaded"]);
+    assert.deepEqual([first.status, ((await first.json()) as { code: string }).code], [503, "too_many_bodies"]);
     hold.resolve();
     await Promise.allSettled(sent);
     assert.equal((await api.ask("/v1/repositories.list")).status, 200);
