@@ -1,8 +1,8 @@
 // demo --clean: removes what runs of the demo have made: sessions with their logs, worktrees, and the store if it holds
 // nothing else.
 import { existsSync } from "node:fs";
-import { rm, rmdir } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
+import { readdir, rm, rmdir } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { openStore, type Repository, type Session, type Store } from "../index.ts";
 import { parsePlace } from "../place.ts";
 import { evictWorktrees } from "../runner/index.ts";
@@ -83,6 +83,9 @@ async function hasOther(store: Store, repositories: readonly Repository[]): Prom
 }
 
 async function removeIfEmpty(folder: string): Promise<void> {
+  // The file that keeps the folder out of git is no content.
+  const names = await readdir(folder).catch(() => []);
+  if (names.length === 1 && names[0] === ".gitignore") await rm(join(folder, ".gitignore"), { force: true });
   await rmdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "ENOTEMPTY" && error.code !== "ENOENT" && error.code !== "EEXIST") throw error;
   });
