@@ -403,9 +403,13 @@ suite("startRunner", { concurrency: 3 }, () => {
 
   test("a thread that dies while the runner ends is no failure of the runner, and a missing module is", async (t) => {
     const module = new URL("./threadHooks.ts", import.meta.url);
-    const { store, create, printed, runner, events } = await start(t, { threads: 1, concurrency: 1, module });
+    const { store, create, runner, events } = await start(t, { threads: 1, concurrency: 1, module });
     const made = await create([{ argv: ["end this thread when it has to stop"] }]);
-    await printed(only(made), "waits");
+    // The hook says so, and not the program.
+    await until(async () => {
+      const { chunks } = await store.logs.read({ commandId: only(made) });
+      return chunks.some(({ data }) => Buffer.from(data).includes("waits"));
+    });
     await runner.close({ drainMs: 0 });
     assert.ok(
       events.some((event) => event.type === "problem" && /a thread of the runner has ended/.test(event.message)),
