@@ -92,6 +92,7 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["logs session", [session.id]],
     ["worktrees release", [worktree.id, "--force", "--to", "keep"]],
     ["worktrees restore", [worktree.id]],
+    ["worktrees adopt", [worktree.id, "--place", ""]],
     ["worktrees evict", [worktree.id]],
     ["fsck", ["--deep"]],
     ["maintenance reap"],

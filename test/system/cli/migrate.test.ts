@@ -106,7 +106,8 @@ suite("migrate", { concurrency: 2 }, () => {
     assert.deepEqual(contentsOf(path), old);
     assert.equal(statSync(path).mode & 0o777, 0o600);
     assert.equal(JSON.parse((await migrate("upgrade", "--json", "--no-backup")).stdout).safety, undefined);
-    assert.equal(JSON.parse((await migrate("downgrade", "--json")).stdout).safety.made, true);
+    const down = await migrate("downgrade", "--json", "--allow-data-loss");
+    assert.equal(JSON.parse(down.stdout).safety.made, true);
   });
 
   test("a file without data needs no backup", async () => {
