@@ -237,6 +237,7 @@ test("a url that is empty, or that would name another file than the one meant, i
   await open("\r");
   assert.deepEqual(readdirSync(folder, { recursive: true }).sort(), [
     ".artifacts",
+    ".artifacts/.gitignore",
     ".artifacts/data",
     ".artifacts/data/metadata.db",
   ]);
