@@ -172,7 +172,7 @@ async function openWithin(uri: string, folder: string): Promise<OpenFile | undef
 /** Names a file for those who know only ASCII, and for all others: https://www.rfc-editor.org/rfc/rfc6266#section-4.3 */
 function attachmentOf(name: string): string {
   const plain = name.replaceAll(/[^\x20-\x7e]/g, "_").replaceAll(/["\\%]/g, "_");
-  // What encodeURIComponent leaves, and this header does not take: https://www.rfc-editor.org/rfc/rfc8187#section-3.2.1
+  // encodeURIComponent leaves these characters, and the header does not take them: https://www.rfc-editor.org/rfc/rfc8187#section-3.2.1
   const encoded = encodeURIComponent(name).replaceAll(/['()*]/g, (one) => `%${one.charCodeAt(0).toString(16)}`);
   return `attachment; filename="${plain}"; filename*=UTF-8''${encoded}`;
 }

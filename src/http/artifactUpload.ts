@@ -43,7 +43,7 @@ export function uploadTypeOf(headers: Headers): string | undefined {
       "unsupported_media_type",
       `content-type ${type}: send the bytes of the file alone as the body (curl --data-binary @FILE, not -F)`,
     );
-  // What curl and browsers name when nobody has named a type.
+  // Curl and browsers name this type when nobody has named one.
   return type === "application/x-www-form-urlencoded" ? undefined : contentType;
 }
 
@@ -93,7 +93,8 @@ async function stored(
   if ("artifactId" in input) requireOnly(input, ["artifactId", "sha256", "ttlMs"]);
   const { sha256, ttlMs } = input;
   const announce = (hash: string | undefined) => announced(store, input, hash, callOptions);
-  // What is refused for other reasons than the file is refused before it is received; with its hash, all is known.
+  // A request that is refused for another reason than its file is refused before the file is received. With the hash of
+  // the file in the query, everything is known before.
   let known = sha256 === undefined && !("artifactId" in input) ? undefined : await announce(sha256);
   if (known === undefined && !("artifactId" in input)) {
     operations.artifacts.begin.encode(input);

@@ -18,7 +18,7 @@ export function nodeHandler(
     async (request, { incoming, outgoing }) => {
       const response = await handler(request, {
         remoteAddress: incoming.socket.remoteAddress,
-        // What some platforms read before, they leave there.
+        // Some platforms read the body before, and leave its bytes there.
         bodyWasRead: incoming.readableDidRead && !("rawBody" in incoming),
       });
       if (response.body === null || /json$/.test(response.headers.get("content-type") ?? "")) return response;

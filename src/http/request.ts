@@ -139,7 +139,7 @@ export class BodyReader {
    * at a time; it stops reading then.
    */
   async read(request: Request, bytesMax: number = this.#bytesMax): Promise<Uint8Array> {
-    // What is left of the body would be taken for the next request.
+    // Without this, the rest of the body would be taken for the next request.
     const close = { connection: "close" };
     const tooLarge = () => new RequestError("body_too_large", `the body has more than ${bytesMax} bytes`, close);
     if (Number(request.headers.get("content-length") ?? 0) > bytesMax) throw tooLarge();

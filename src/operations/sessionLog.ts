@@ -244,7 +244,7 @@ const readItems = step(function* (
     if ((mark === undefined && marks.hasMore) || (start === undefined && starts.hasMore)) break;
     const log = yield* earliestLog(logs, marks.rows, maxBytes, context);
     const [logAt, startAt] = [log && timeOf(log), start?.started_at].map((at) => at ?? Infinity) as [number, number];
-    // What is of one time is shown in the order in which one thing can have led to another.
+    // Items of one time are shown in the order in which one can have led to another.
     if (mark !== undefined && mark.at < Math.min(logAt, startAt) && isDue(mark, logs, starts.rows)) {
       marks.rows.shift();
       position.marks = mark.number;

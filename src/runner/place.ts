@@ -9,7 +9,7 @@ import { isUnfinished } from "./unfinished.ts";
 /** Returns the place of a runner of this machine with a folder: the name of the machine, and the folder (D-144). */
 export function placeOf(folder: string): string {
   const place = `${hostname()}:${folder}`;
-  // What the store accepts as a place.
+  // The store accepts such a text as a place.
   if (/^[^\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Cs}]{1,200}$/u.test(place) && place.length <= 200) return place;
   return `${hostname().slice(0, 100)}:${createHash("sha256").update(folder).digest("hex")}`;
 }
