@@ -80,26 +80,18 @@ const sessionsMax = 200;
  * store lists debug sessions by session only.
  */
 export function recentDebugSessions(api: Api): Source<DebugSessionJson> {
-  let isDone = false;
-  return {
-    get isDone() {
-      return isDone;
-    },
-    async next(signal) {
-      if (isDone) return [];
-      isDone = true;
-      const ids = [...(await sessionIds(api, signal))].slice(0, sessionsMax);
-      const found: DebugSessionJson[] = [];
-      const worker = async () => {
-        for (let id = ids.pop(); id !== undefined; id = ids.pop())
-          found.push(
-            ...(await api.call<Page<DebugSessionJson>>("debug.list", { sessionId: id, limit: 500 }, signal)).items,
-          );
-      };
-      await Promise.all(Array.from({ length: 4 }, worker));
-      return found.sort(newestFirst);
-    },
-  };
+  return whole(async (signal) => {
+    const ids = [...(await sessionIds(api, signal))].slice(0, sessionsMax);
+    const found: DebugSessionJson[] = [];
+    const worker = async () => {
+      for (let id = ids.pop(); id !== undefined; id = ids.pop())
+        found.push(
+          ...(await api.call<Page<DebugSessionJson>>("debug.list", { sessionId: id, limit: 500 }, signal)).items,
+        );
+    };
+    await Promise.all(Array.from({ length: 4 }, worker));
+    return found.sort(newestFirst);
+  });
 }
 
 async function sessionIds(api: Api, signal: AbortSignal): Promise<Set<string>> {
