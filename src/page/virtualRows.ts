@@ -33,7 +33,6 @@ export class VirtualRows {
   #scrolledTo = 0;
   #follows = false;
   #frame = 0;
-  #settling = 0;
   #farAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: VirtualRowsOptions) {
@@ -48,6 +47,9 @@ export class VirtualRows {
     this.#spacer.append(this.#layer);
     this.element.append(this.#spacer);
     this.element.addEventListener("scroll", () => this.#onScroll(), { passive: true });
+    // In the middle of a movement, the scroll bar is left alone: to set it ends the movement.
+    this.element.addEventListener("scrollend", () => this.#settle(), { passive: true });
+    this.element.addEventListener("keydown", (event) => this.#onKey(event));
     new ResizeObserver(() => {
       if (this.#follows) this.toEnd();
       this.schedule();
@@ -140,6 +142,24 @@ export class VirtualRows {
     this.#scrolledTo = this.element.scrollTop;
   }
 
+  /** Moves with the keys that scroll, at once: a movement of the browser that a key starts would shift what the next one reaches. */
+  #onKey(event: KeyboardEvent): void {
+    const page = Math.max(this.#options.rowHeight, this.#view - this.#options.rowHeight);
+    const moves: Readonly<Record<string, number>> = {
+      ArrowDown: this.#top + this.#options.rowHeight,
+      ArrowUp: this.#top - this.#options.rowHeight,
+      PageDown: this.#top + page,
+      PageUp: this.#top - page,
+      Home: 0,
+      End: this.#total,
+    };
+    const to = moves[event.key];
+    if (to === undefined || event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    this.#moveTo(to);
+    this.#follows = this.isAtEnd;
+  }
+
   #onScroll(): void {
     const { scrollTop } = this.element;
     const moved = scrollTop - this.#scrolledTo;
@@ -153,10 +173,6 @@ export class VirtualRows {
     // proportion, also with the small steps at the end of an animation.
     const isNear = all > most && nowMs - this.#farAtMs > farMs && scrollTop > 0 && scrollTop < most - 1;
     this.#top = Math.max(0, Math.min(isNear ? this.#top + moved : topAt(scrollTop, all, most), all));
-    if (all !== most) {
-      clearTimeout(this.#settling);
-      this.#settling = window.setTimeout(() => this.#settle(), farMs);
-    }
     this.#follows = this.isAtEnd;
     this.schedule();
   }
