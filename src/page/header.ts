@@ -68,7 +68,14 @@ export class Header {
       const isCurrent = `${hash}/`.startsWith(`${link.hash}/`);
       if (isCurrent) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
-      if (isCurrent) link.scrollIntoView({ block: "nearest", inline: "nearest" });
+      if (isCurrent) this.#reveal(link);
     }
+  }
+
+  /** Scrolls the places as little as shows a link. `scrollIntoView` would also let Tab begin behind it. */
+  #reveal(link: HTMLElement): void {
+    const { left, right } = this.#nav.getBoundingClientRect();
+    const place = link.getBoundingClientRect();
+    this.#nav.scrollLeft += Math.min(0, place.left - left) + Math.max(0, place.right - right);
   }
 }

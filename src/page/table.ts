@@ -5,7 +5,7 @@ import type { ChangeJson } from "./json.ts";
 import type { Column, Kind } from "./kinds.ts";
 import { newestFirst, pageRows, type Source } from "./sources.ts";
 import type { Surroundings, View } from "./view.ts";
-import { VirtualRows } from "./virtualRows.ts";
+import { placeAfterKey, VirtualRows } from "./virtualRows.ts";
 
 const rowHeight = 44;
 /** The number of rows before the end at which the next ones are read. */
@@ -59,10 +59,10 @@ export class Table<Item extends object> implements View {
       role: "rowgroup",
       keyOf: (index) => kind.idOf(this.#shown[index] as Item),
       create: (index) => this.#rowOf(index),
+      onKey: (event) => this.#onKey(event),
       onView: (first, last) => this.#onView(first, last),
     });
     this.#rows.element.tabIndex = -1;
-    this.#rows.element.addEventListener("keydown", (event) => this.#onKey(event));
     this.#grid = h("div", { class: "grid", role: "table", "aria-label": kind.title }, this.#head(), this.#rows.element);
     this.element = h(
       "section",
@@ -168,19 +168,10 @@ export class Table<Item extends object> implements View {
   #onKey(event: KeyboardEvent): void {
     const page = Math.max(1, Math.floor(this.#rows.element.clientHeight / rowHeight) - 1);
     const last = this.#shown.length - 1;
-    const moves: Readonly<Record<string, number>> = {
-      ArrowDown: this.#active + 1,
-      ArrowUp: this.#active - 1,
-      PageDown: this.#active + page,
-      PageUp: this.#active - page,
-      Home: 0,
-      End: last,
-    };
-    const to = moves[event.key];
-    if (to === undefined || last < 0 || event.ctrlKey || event.altKey || event.metaKey) return;
+    const to = last < 0 ? undefined : placeAfterKey(event, this.#active, 1, page, last);
+    if (to === undefined) return;
     event.preventDefault();
-    const element = this.#rows.reveal(Math.max(0, Math.min(to, last)));
-    element?.querySelector("a")?.focus({ preventScroll: true });
+    this.#rows.reveal(to)?.querySelector("a")?.focus({ preventScroll: true });
   }
 
   #choose(state: string | undefined): void {

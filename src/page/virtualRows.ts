@@ -17,6 +17,8 @@ export interface VirtualRowsOptions {
   /** Returns what identifies the row at an index. Its element is kept while it is in view. */
   keyOf(index: number): string | number;
   create(index: number): HTMLElement;
+  /** Handles the keys in place of scrolling by them. */
+  onKey?(event: KeyboardEvent): void;
   /** Called after the view has changed. */
   onView?(first: number, last: number): void;
 }
@@ -49,7 +51,8 @@ export class VirtualRows {
     this.element.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     // In the middle of a movement, the scroll bar is left alone: to set it ends the movement.
     this.element.addEventListener("scrollend", () => this.#settle(), { passive: true });
-    this.element.addEventListener("keydown", (event) => this.#onKey(event));
+    const onKey = options.onKey ?? ((event: KeyboardEvent) => this.#scrollByKey(event));
+    this.element.addEventListener("keydown", onKey);
     new ResizeObserver(() => {
       if (this.#follows) this.toEnd();
       this.schedule();
@@ -142,19 +145,11 @@ export class VirtualRows {
     this.#scrolledTo = this.element.scrollTop;
   }
 
-  /** Moves with the keys that scroll, at once: a movement of the browser that a key starts would shift what the next one reaches. */
-  #onKey(event: KeyboardEvent): void {
-    const page = Math.max(this.#options.rowHeight, this.#view - this.#options.rowHeight);
-    const moves: Readonly<Record<string, number>> = {
-      ArrowDown: this.#top + this.#options.rowHeight,
-      ArrowUp: this.#top - this.#options.rowHeight,
-      PageDown: this.#top + page,
-      PageUp: this.#top - page,
-      Home: 0,
-      End: this.#total,
-    };
-    const to = moves[event.key];
-    if (to === undefined || event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
+  /** Scrolls at once: a movement of the browser that a key starts would shift what the next key reaches. */
+  #scrollByKey(event: KeyboardEvent): void {
+    const { rowHeight } = this.#options;
+    const to = placeAfterKey(event, this.#top, rowHeight, Math.max(rowHeight, this.#view - rowHeight), this.#total);
+    if (to === undefined) return;
     event.preventDefault();
     this.#moveTo(to);
     this.#follows = this.isAtEnd;
@@ -201,6 +196,26 @@ export class VirtualRows {
     this.#layer.style.transform = `translateY(${this.#total === this.#height ? first * rowHeight : offset}px)`;
     onView?.(first, last);
   }
+}
+
+/** Returns the place that a key leads to from another one, between 0 and `last`, or nothing for other keys. */
+export function placeAfterKey(
+  { key, ctrlKey, altKey, metaKey }: KeyboardEvent,
+  from: number,
+  step: number,
+  page: number,
+  last: number,
+): number | undefined {
+  const places: Readonly<Record<string, number>> = {
+    ArrowDown: from + step,
+    ArrowUp: from - step,
+    PageDown: from + page,
+    PageUp: from - page,
+    Home: 0,
+    End: last,
+  };
+  const to = places[key];
+  return to === undefined || ctrlKey || altKey || metaKey ? undefined : Math.max(0, Math.min(to, last));
 }
 
 /** Returns the place of the scroll bar for a place of the view. The bar ends at `most`, and the view at `all`. */

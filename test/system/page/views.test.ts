@@ -109,6 +109,14 @@ suite("page", { skip: noBrowser, timeout: 240_000 }, () => {
           const over = "document.documentElement.scrollWidth - innerWidth";
           assert.ok((await page.evaluate<number>(over)) <= 0, `${hash} at ${width}`);
           assert.equal(await page.evaluate<number>(unnamed), 0, `${hash}: what has no name for a screen reader`);
+          // A row that is opened by its address is in the list of its kind.
+          const current = page.locator("header nav a[aria-current]");
+          if ((await current.count()) === 0) continue;
+          const box = await current.boundingBox();
+          assert.ok(
+            box !== null && box.x >= 0 && box.x + box.width <= width,
+            `${hash} at ${width}: its place is in view`,
+          );
         }
       }
     });
