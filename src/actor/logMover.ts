@@ -1,15 +1,17 @@
-// Moves sealed logs to the log archive in the background, one at a time, and deletes objects that are not needed any more
-// (D-120). Every step is a call of logMoves.ts, so several servers can move the logs of one store.
+// Moves sealed logs to the log archive in the background, one at a time, and removes objects that are not needed any more
+// (D-120, D-146). Every step is a call of logMoves.ts or files.ts, so several servers can share the work.
 import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
 import { packLog } from "../archive/blockFormat.ts";
 import { ask } from "../archive/deadline.ts";
 import type { LogArchive } from "../archive/logArchive.ts";
 import { fromWireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
-import type { Limits } from "../limits.ts";
+import { bounds, type Limits } from "../limits.ts";
 import { keyOfUri } from "../model/archiveKeys.ts";
 import type { StoredChunk } from "../model/logBlocks.ts";
 import { messageOf } from "../model/realms.ts";
+import * as files from "../operations/files.ts";
 import * as moves from "../operations/logMoves.ts";
 import { realTime, sleep } from "../realTime.ts";
 import { within } from "./deadline.ts";
@@ -25,7 +27,7 @@ interface LogMoverOptions {
 interface Move {
   readonly moveId: number;
   readonly fence: number;
-  readonly task: "write" | "clear" | "discard";
+  readonly task: "write" | "clear";
   readonly uri: string;
   readonly logBytes: number;
 }
@@ -100,18 +102,57 @@ export class LogMover {
     for (let more = true; more && !this.#isStopped; ) {
       let move: Move | null = null;
       try {
-        ({ move, afterId, more } = await this.#call("claim", moves.claim, { afterId, suffix: randomUUID() }));
+        const claimed = { afterId, objectId: randomUUID() };
+        ({ move, afterId, more } = await this.#call("logMoves.claim", moves.claim, claimed));
         if (move === null) continue;
         if (move.task === "write") await this.#write(move);
-        if (move.task === "discard") await this.#discard(move);
-        if (move.task === "clear") await this.#clear(move);
-        await sleep(pauseMs, { ref: false, signal: this.#closing.signal });
+        else await this.#clear(move);
+        await this.#pause();
       } catch (error) {
-        if (!this.#isStopped) this.#reportFailure(move, error);
+        this.#reportFailure(
+          move === null ? "no log can be moved to the archive" : `${move.uri}: its move failed`,
+          error,
+        );
         return true;
       }
     }
-    return false;
+    return !(await this.#removeObjects());
+  }
+
+  /** Removes the objects that are due, one at a time. Returns false when it ended early because something failed. */
+  async #removeObjects(): Promise<boolean> {
+    const { archive, limits } = this.#options;
+    const owner = `log mover ${process.pid} on ${hostname()}`.slice(0, 200);
+    const ttlMs = Math.max(bounds.leaseMsMin, limits.logMoveMs);
+    while (!this.#isStopped) {
+      let object: { readonly id: string; readonly fence: number; readonly uri: string } | undefined;
+      try {
+        const claim = { owner, kinds: "log" as const, limit: 1, ttlMs };
+        [object] = (await this.#call("files.claim", files.claim, claim)).files;
+        if (object === undefined) break;
+        const { id, fence, uri } = object;
+        await this.#ask(() => archive.delete(keyOfUri(uri)), limits.logMoveMs / 2);
+        await this.#call("files.acknowledge", files.acknowledge, { files: [{ id, fence }] });
+        this.#counts.objectsDeleted++;
+        await this.#pause();
+      } catch (error) {
+        if (object !== undefined && !this.#isStopped) await this.#giveBack(object, error);
+        const what = object === undefined ? "no archived log can be removed" : `${object.uri}: its removal failed`;
+        this.#reportFailure(what, error);
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /** Gives an object back that could not be removed. Without an answer its lease ends by itself. */
+  async #giveBack({ id, fence }: { readonly id: string; readonly fence: number }, error: unknown): Promise<void> {
+    const failed = { id, fence, error: messageOf(error) };
+    await this.#call("files.fail", files.fail, { files: [failed] }).catch(() => undefined);
+  }
+
+  #pause(): Promise<void> {
+    return sleep(pauseMs, { ref: false, signal: this.#closing.signal });
   }
 
   async #write(move: Move): Promise<void> {
@@ -119,15 +160,15 @@ export class LogMover {
     const { moveId, fence, uri, logBytes } = move;
     const { object, blocks } = await packLog(this.#pagesOf(move), logBytes);
     // Reading may have taken long. Nothing is stored under a lease that is about to end.
-    const { held } = await this.#call("renew", moves.renew, { moveId, fence });
+    const { held } = await this.#call("logMoves.renew", moves.renew, { moveId, fence });
     if (!held) return;
     await this.#ask(() => archive.put(keyOfUri(uri), object), limits.logMoveMs / 2);
-    const { committed } = await this.#call("commit", moves.commit, {
+    const { committed } = await this.#call("logMoves.commit", moves.commit, {
       moveId,
       fence,
       blocks: moves.blocksInput(blocks),
     });
-    if (!committed) return await this.#discard(move);
+    if (!committed) return;
     this.#counts.logsArchived++;
     this.#counts.logBytesArchived += logBytes;
     this.#counts.objectBytesArchived += object.byteLength;
@@ -138,7 +179,7 @@ export class LogMover {
   async *#pagesOf({ moveId, fence }: Move): AsyncGenerator<readonly StoredChunk[]> {
     for (let [from, more] = [0, true]; more; ) {
       if (this.#isStopped) throw new Error("the store is closing");
-      const { chunks, areLast } = await this.#call("read", moves.read, { moveId, fence, from });
+      const { chunks, areLast } = await this.#call("logMoves.read", moves.read, { moveId, fence, from });
       yield chunks;
       const last = chunks.at(-1);
       more = !areLast && last !== undefined;
@@ -148,14 +189,7 @@ export class LogMover {
 
   async #clear({ moveId, fence }: Move): Promise<void> {
     for (let more = true; more && !this.#isStopped; )
-      ({ more } = await this.#call("clear", moves.clear, { moveId, fence }));
-  }
-
-  async #discard({ moveId, fence, uri }: Move): Promise<void> {
-    const { archive, limits } = this.#options;
-    await this.#ask(() => archive.delete(keyOfUri(uri)), limits.logMoveMs / 2);
-    await this.#call("forget", moves.forget, { moveId, fence });
-    this.#counts.objectsDeleted++;
+      ({ more } = await this.#call("logMoves.clear", moves.clear, { moveId, fence }));
   }
 
   #ask(request: () => Promise<void>, ms: number): Promise<void> {
@@ -163,7 +197,7 @@ export class LogMover {
   }
 
   async #call<Input, Output>(
-    name: keyof typeof moves & string,
+    name: string,
     operation: { encode(input: unknown): unknown[]; output: { fromWire(wire: unknown): unknown } } & {
       seal(input: Input): unknown;
       open(output: unknown, localPart: unknown): Output;
@@ -173,18 +207,18 @@ export class LogMover {
     const [, , [ok, wire]] = await this.#options.inbox.post([
       ++this.#envelopeId,
       false,
-      [`logMoves.${name}`, operation.encode(input), ["log mover", undefined]],
+      [name, operation.encode(input), ["log mover", undefined]],
     ]);
-    if (ok !== true) throw fromWireFailure(wire as never, `logMoves.${name}`);
+    if (ok !== true) throw fromWireFailure(wire as never, name);
     return operation.open(operation.output.fromWire(wire), undefined);
   }
 
-  #reportFailure(move: Move | null, error: unknown): void {
+  #reportFailure(what: string, error: unknown): void {
+    if (this.#isStopped) return;
     this.#counts.moveFailures++;
     const { code = "io_error", message } = error as { readonly code?: string; readonly message?: string };
     // A file that is lost or read-only is reported once by its driver, or when it is opened.
     if (code === "closed" || code === "file_lost" || code === "read_only") return;
-    const what = move === null ? "no log can be moved to the archive" : `${move.uri}: its ${move.task} failed`;
     this.#options.onEvent({
       type: "fault",
       code,

@@ -49,7 +49,15 @@ function checkOption(option: { readonly folder: string } | LogArchive): { readon
       return { folder: resolve(expandHome(option.folder)) };
     if (isArchive(option)) return option;
   }
-  throw new StoreError("invalid_input", "logArchive: expected true, { folder }, or an object with put, get and delete");
+  throw new StoreError(
+    "invalid_input",
+    "logArchive: expected { folder }, an object with put, get and delete, or true for the default folder of a store",
+  );
+}
+
+/** Returns the archive that a caller names. A folder is not created. Fails with `invalid_input`. */
+export function namedArchive(option: { readonly folder: string } | LogArchive): LogArchive {
+  return openArchive({ archive: checkOption(option), movesLogs: false }) as LogArchive;
 }
 
 /** Returns the archive itself. The folder of one that logs move to is created. */

@@ -1,5 +1,7 @@
-// debug-server-db files: lists files that the store no longer needs, and removes those in local folders.
+// debug-server-db files: lists files that the store no longer needs, and removes those in local folders and in the folder
+// of a log archive.
 import { type Command, Option } from "commander";
+import { StoreError } from "../errors.ts";
 import type { DiscardedFile } from "../model/files.ts";
 import { maskUrl } from "../model/masking.ts";
 import { type FileKind, fileKinds } from "../model/vocabulary.ts";
@@ -29,23 +31,32 @@ export function addFiles(program: Command, cli: CommandLine): void {
   storeCommand(
     group,
     "collect",
-    "Removes the files of artifacts that have ended or were deleted.",
+    "Removes the files of artifacts that have ended or were deleted, and logs that have left the store.",
     [
       "files collect --folder /srv/artifacts --dry-run",
       "files collect --folder /srv/artifacts",
       "files collect --folder /srv/artifacts --watch",
+      "files collect --log-archive /srv/logs",
     ],
-    "Only files in these folders and their subfolders are removed. Others are left alone, with the reason in `files list`. A file is due a minute after the store has ceased to need it.",
+    "Only files in these folders and their subfolders are removed. Others are left alone, with the reason in `files list`. A file is due a minute after the store has ceased to need it. A server that has the log archive removes logs from there by itself.",
   )
-    .requiredOption("--folder <path...>", "a folder in which files may be removed; several may be named")
+    .option("--folder <path...>", "a folder in which files of artifacts may be removed; several may be named")
+    .option("--log-archive <folder>", "the log archive from which logs are removed that have left the store")
     .addOption(new Option("--watch", "go on until Ctrl-C, and remove files as they become due").conflicts("dryRun"))
     .option("--dry-run", "remove nothing, and say what would be removed")
     .action(async (flags: CollectFlags) => {
+      if (kindsOf(flags).length === 0)
+        throw new StoreError(
+          "invalid_input",
+          "name the folders of artifacts with --folder, or a log archive with --log-archive",
+        );
       if (flags.dryRun === true) return await showDue(cli, flags);
       const { collectFiles } = await import("../collector/collectFiles.ts");
       const total = await visit(cli, flags, (store, { signal }) =>
         collectFiles(store, {
           folders: foldersOf(cli, flags),
+          kinds: kindsOf(flags),
+          ...present({ logArchive: archiveOf(cli, flags) }),
           once: flags.watch !== true,
           signal,
           onFile(file, error) {
@@ -59,24 +70,29 @@ export function addFiles(program: Command, cli: CommandLine): void {
     });
 }
 
-type CollectFlags = StoreFlags & { folder: string[]; watch?: true; dryRun?: true };
+type CollectFlags = StoreFlags & { folder?: string[]; logArchive?: string; watch?: true; dryRun?: true };
 
-function foldersOf(cli: CommandLine, { folder }: CollectFlags): string[] {
+function foldersOf(cli: CommandLine, { folder = [] }: CollectFlags): string[] {
   return folder.map((one) => pathFrom(cli, one));
+}
+
+function archiveOf(cli: CommandLine, { logArchive }: CollectFlags): { readonly folder: string } | undefined {
+  return logArchive === undefined ? undefined : { folder: pathFrom(cli, logArchive) };
+}
+
+/** Returns the kinds of files for which there is a place. */
+function kindsOf({ folder, logArchive }: CollectFlags): FileKind[] {
+  return fileKinds.filter((kind) => (kind === "log" ? logArchive : folder) !== undefined);
 }
 
 /** Prints what `files collect` would do now: with each file that is due, and that no other collector has. */
 async function showDue(cli: CommandLine, flags: CollectFlags): Promise<void> {
-  const { checkLocalFile } = await import("../collector/localFiles.ts");
   const total = await visit(cli, flags, async (store) => {
     const found = { wouldRemove: 0, wouldFail: 0, bytes: 0 };
     const now = new Date();
-    for await (const { uri, dueAt, owner, sizeBytes } of store.files.all({ kind: "artifact", limit: 500 })) {
+    for await (const { kind, uri, dueAt, owner, sizeBytes } of store.files.all({ kind: kindsOf(flags), limit: 500 })) {
       if (dueAt > now || owner !== null) continue;
-      const reason = await checkLocalFile(uri, foldersOf(cli, flags)).then(
-        (isLocal) => (isLocal ? undefined : "it is no local file, and this collector removes only these"),
-        (error: Error) => error.message,
-      );
+      const reason = kind === "log" ? undefined : await reasonToKeep(uri, foldersOf(cli, flags));
       if (reason === undefined) {
         found.wouldRemove++;
         found.bytes += sizeBytes ?? 0;
@@ -91,6 +107,15 @@ async function showDue(cli: CommandLine, flags: CollectFlags): Promise<void> {
     "would fail": String(wouldFail),
     bytes: formatBytes(bytes),
   });
+}
+
+/** Returns the reason for which a file would not be removed. */
+async function reasonToKeep(uri: string, folders: readonly string[]): Promise<string | undefined> {
+  const { checkLocalFile } = await import("../collector/localFiles.ts");
+  return checkLocalFile(uri, folders).then(
+    (isLocal) => (isLocal ? undefined : "it is no local file, and this collector removes only these"),
+    (error: Error) => error.message,
+  );
 }
 
 function fileColumns(rows: readonly DiscardedFile[]): readonly Column[] {

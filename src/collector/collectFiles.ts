@@ -1,6 +1,11 @@
-// A collector: removes files that the store no longer needs, from local folders or by a function of the caller.
+// A collector: removes files that the store no longer needs, from local folders, from a log archive, or by a function of
+// the caller.
 import { hostname } from "node:os";
+import { namedArchive } from "../archive/chooseArchive.ts";
+import { ask } from "../archive/deadline.ts";
+import type { LogArchive } from "../archive/logArchive.ts";
 import { StoreError } from "../errors.ts";
+import { keyOfUri } from "../model/archiveKeys.ts";
 import type { DiscardedFile } from "../model/files.ts";
 import type { FileKind } from "../model/vocabulary.ts";
 import { present } from "../present.ts";
@@ -19,7 +24,12 @@ export interface CollectOptions {
    * not exist.
    */
   readonly remove?: (file: DiscardedFile) => Promise<void>;
-  /** The kinds of files. By default those of artifacts: a store removes the logs that it has archived by itself. */
+  /**
+   * The log archive from which the objects of logs are removed. A server that has the archive removes them by itself, so
+   * this is for a store whose servers do not have it.
+   */
+  readonly logArchive?: { readonly folder: string } | LogArchive;
+  /** The kinds of files. By default those of artifacts, and logs if `logArchive` is given. */
   readonly kinds?: FileKind | FileKind[];
   /** The name of this collector, for people. By default the host and the process. */
   readonly owner?: string;
@@ -46,7 +56,11 @@ export interface Collected {
  */
 export async function collectFiles(store: Pick<Store, "files">, options: CollectOptions = {}): Promise<Collected> {
   const { folders = [], remove, once = false, signal, onFile } = options;
-  const { kinds = "artifact", owner = `collector ${process.pid} on ${hostname()}`.slice(0, 200) } = options;
+  const archive = options.logArchive === undefined ? undefined : namedArchive(options.logArchive);
+  const {
+    kinds = archive === undefined ? "artifact" : ["artifact", "log"],
+    owner = `collector ${process.pid} on ${hostname()}`.slice(0, 200),
+  } = options;
   const total = { removed: 0, failed: 0 };
   const isOver = (): boolean => signal?.aborted === true;
   while (!isOver()) {
@@ -56,7 +70,7 @@ export async function collectFiles(store: Pick<Store, "files">, options: Collect
       if (files.length === 0 && once) break;
       const page = { removed: [] as Claimed[], failed: [] as Claimed[] };
       for (const file of files) {
-        const error = await removeFile(file, folders, remove);
+        const error = await removeFile(file, folders, archive, remove);
         const claimed = { id: file.id, fence: file.fence };
         if (error === undefined) page.removed.push(claimed);
         else page.failed.push({ ...claimed, error: error.message });
@@ -85,6 +99,9 @@ interface Claimed {
 /** The time for which one claim waits for files, and the pause after a failure that may pass. */
 const [waitMs, retryMs] = [60_000, 1_000];
 
+/** The time in which a log archive has to answer. */
+const archiveDeleteMs = 60_000;
+
 /** The time in which the files of one claim are removed; after it, another collector may remove them too. */
 const ttlMs = 300_000;
 
@@ -92,10 +109,13 @@ const ttlMs = 300_000;
 async function removeFile(
   file: DiscardedFile,
   folders: readonly string[],
+  archive: LogArchive | undefined,
   remove: CollectOptions["remove"],
 ): Promise<Error | undefined> {
   try {
-    if (!(await removeLocalFile(file.uri, folders))) {
+    if (file.kind === "log" && archive !== undefined)
+      await ask(() => archive.delete(keyOfUri(file.uri)), archiveDeleteMs);
+    else if (!(await removeLocalFile(file.uri, folders))) {
       if (remove === undefined) return new Error("it is no local file, and this collector removes only these");
       await remove(file);
     }

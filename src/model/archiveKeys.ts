@@ -4,11 +4,16 @@ import { StoreError } from "../errors.ts";
 const scheme = "archive:";
 
 /**
- * Returns the address of a new object for a log. `suffix` is new for each, so that no key is used twice, also by stores
+ * Returns the address of a new object for a log. `id` is new for each, so that no key is used twice, also by stores
  * that share an archive. Keys are spread over 256 folders, because command ids begin with their time.
  */
-export function archiveUri(commandId: string, attempt: number, suffix: string): string {
-  return `${scheme}${commandId.slice(-2)}/${commandId}.${attempt}.${suffix}.zst`;
+export function archiveUri(commandId: string, attempt: number, id: string): string {
+  return `${scheme}${commandId.slice(-2)}/${commandId}.${attempt}.${id}.zst`;
+}
+
+/** Returns the id of the object at an address, by which collectors name it. */
+export function idOfObject(uri: string): string {
+  return keyOfUri(uri).split(".")[2] as string;
 }
 
 /** Returns the key of the object at an address. */

@@ -1,7 +1,8 @@
 // Files that the store no longer needs. Whatever ends or deletes artifacts calls `discardFiles` before, so that a collector
-// learns of their files. Whatever names a file again calls `reclaimFile`.
+// learns of their files; objects of archived logs go through `discardLog`. Whatever names a file again calls `reclaimFile`.
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
+import { idOfObject } from "../model/archiveKeys.ts";
 import type { FileKind } from "../model/vocabulary.ts";
 import { fail } from "../operation.ts";
 import { change, first, forUpdate, type Statement, sql, step } from "../sql.ts";
@@ -30,6 +31,35 @@ export const discardFiles = step(function* (condition: Statement, context: Conte
     ON CONFLICT DO NOTHING`);
   if (count === 0) return;
   context.counted("file", undefined, "artifact", count);
+  context.wake(filesTopic);
+});
+
+/**
+ * Hands out the object of a log, at its address in the log archive, after `graceMs`. Call it before the blocks of the log
+ * are deleted: they tell the size of the object.
+ */
+export const discardLog = step(function* (attemptId: number, uri: string, graceMs: number, context: Context) {
+  const { now } = context;
+  const count = yield* change(sql`
+    INSERT INTO discarded_files (
+      id,
+      kind,
+      uri,
+      size_bytes,
+      session_id,
+      due_at,
+      created_at
+    ) VALUES (
+      ${idOfObject(uri)},
+      'log',
+      ${uri},
+      (SELECT max(object_offset + object_length) FROM log_blocks WHERE attempt_id = ${attemptId}),
+      (SELECT session_id FROM attempts WHERE id = ${attemptId}),
+      ${after(now, graceMs)},
+      ${now}
+    )
+    ON CONFLICT DO NOTHING`);
+  context.counted("file", undefined, "log", count);
   context.wake(filesTopic);
 });
 

@@ -1,5 +1,5 @@
-// Files to remove, of artifacts that have ended or were deleted. A collector claims them, removes them, and acknowledges
-// that. The store itself never touches a file.
+// Files to remove, of artifacts that have ended or were deleted, and objects of archived logs that are gone. A collector
+// claims them, removes them, and acknowledges that.
 import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
@@ -28,8 +28,8 @@ const Claimed = z.strictObject({ id: Id, fence: z.int().positive() });
 /**
  * Hands out files to remove, those that are due the longest first. Until its lease ends, no other collector gets a file.
  *
- * Input    owner: who removes them, for people. kinds: only files of these kinds. waitMs: the time to
- *          wait for a file. ttlMs: the time until another collector may get them
+ * Input    owner: who removes them, for people. kinds: only files of these kinds; the uri of a log is `archive:` and its
+ *          key in the log archive, and a server that has the archive removes it by itself. waitMs: the time to wait for a file. ttlMs: the time until another collector may get them
  * Result   { files, left }: remove each, then call files.acknowledge with its id and fence; a file that does not exist
  *          counts as removed. Empty when there is none. left: true when a step has found only files that are named
  *          again; the client then repeats the call by itself
@@ -83,8 +83,10 @@ const claimOfKind = step(function* (
   const claimed: DiscardedFileRow[] = [];
   const dueAt = after(now, ttlMs);
   for (const row of due) {
-    const isNamed = yield* first(sql`SELECT id FROM artifacts WHERE ${hasUri(row.uri)} AND state = 'ready' LIMIT 1`);
-    if (isNamed !== undefined) {
+    const isNamed =
+      kind === "artifact" &&
+      (yield* first(sql`SELECT id FROM artifacts WHERE ${hasUri(row.uri)} AND state = 'ready' LIMIT 1`)) !== undefined;
+    if (isNamed) {
       yield* change(sql`DELETE FROM discarded_files WHERE id = ${row.id}`);
       counted("file", kind, undefined);
       continue;

@@ -5,23 +5,23 @@ import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { archiveUri } from "../model/archiveKeys.ts";
 import { boolean, bytes, integer, list, nullable, oneOf, record, text } from "../model/codec.ts";
-import { Fence } from "../model/fields.ts";
+import { Fence, Id } from "../model/fields.ts";
 import type { BlockRow, StoredChunk } from "../model/logBlocks.ts";
 import { logStreams } from "../model/vocabulary.ts";
 import { operation } from "../operation.ts";
 import { all, change, changeEach, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
+import { discardLog } from "./fileState.ts";
 import { logTopic } from "./topics.ts";
 
 /**
  * A move is a row with a lease: `writing` until the object is stored and the log is read from there, `clearing` until the
  * chunks are deleted. The address of the object is in the row before the object is, so that what a killed server leaves is
- * found: it is `discarding` until its object is deleted. A log is `wanted` before it is due when somebody has asked for it,
- * and after a move that has failed.
+ * found, and handed out to be removed. A log is `wanted` before it is due when somebody has asked for it.
  */
 interface MoveRow {
   readonly id: number;
-  readonly attempt_id: number | null;
-  readonly phase: "wanted" | "writing" | "clearing" | "discarding";
+  readonly attempt_id: number;
+  readonly phase: "wanted" | "writing" | "clearing";
   readonly fence: number;
   readonly uri: string | null;
 }
@@ -47,8 +47,8 @@ const lease = { moveId: z.int().positive(), fence: Fence };
 export const LogMove = record({
   moveId: integer,
   fence: integer,
-  /** The next thing to do: store the object, delete the chunks, or delete the object. */
-  task: oneOf(["write", "clear", "discard"]),
+  /** The next thing to do: store the object, or delete the chunks. */
+  task: oneOf(["write", "clear"]),
   uri: text,
   /** The size of the log with what was dropped from it. */
   logBytes: integer,
@@ -60,7 +60,7 @@ const looksPerClaim = 32;
 /**
  * Leases the next move: one that is due, or a new one of a log whose attempt ended `limits.logArchiveAfterMs` ago.
  *
- * Input    afterId: the attempt up to which this pass has looked; 0 begins a pass. suffix: ends the key of a new object
+ * Input    afterId: the attempt up to which this pass has looked; 0 begins a pass. objectId: the id of a new object
  * Result   { move, afterId, more }: move is null when this call has found none; more is false at the end of a pass
  * Cost     2 statements by key for each log that it looks at, at most 32. Attempts with chunks are found by the key of
  *          log_chunks, which archived logs have left
@@ -68,13 +68,13 @@ const looksPerClaim = 32;
 export const claim = operation({
   access: "write",
   lane: "background",
-  input: z.strictObject({ afterId: z.int().min(0), suffix: z.string().regex(/^[\da-f-]{1,40}$/) }),
+  input: z.strictObject({ afterId: z.int().min(0), objectId: Id }),
   output: record({ move: nullable(LogMove), afterId: integer, more: boolean }),
   errors: [],
-  *run({ afterId, suffix }, context) {
+  *run({ afterId, objectId }, context) {
     const due = yield* first<MoveRow>(sql`
       SELECT * FROM log_moves WHERE due_at <= ${context.now} ORDER BY due_at, id LIMIT 1 ${skipLocked}`);
-    if (due !== undefined) return { move: yield* takeDue(due, suffix, context), afterId: afterId, more: 1 };
+    if (due !== undefined) return { move: yield* takeDue(due, objectId, context), afterId: afterId, more: 1 };
     const endedBefore = context.now.getTime() - context.limits.logArchiveAfterMs;
     let last = afterId;
     for (let looks = 0; looks < looksPerClaim; looks++) {
@@ -85,7 +85,7 @@ export const claim = operation({
       if (attempt === undefined || attempt.started_at > endedBefore) return { move: null, afterId: 0, more: 0 };
       last = attempt.id;
       if (!isMovable(attempt) || (attempt.ended_at ?? Infinity) > endedBefore) continue;
-      const move = yield* begin(attempt, suffix, context);
+      const move = yield* begin(attempt, objectId, context);
       if (move !== undefined) return { move, afterId: last, more: 1 };
     }
     return { move: null, afterId: last, more: 1 };
@@ -100,9 +100,9 @@ const attemptOf = step(function* (attemptId: number) {
   return yield* first<AttemptRow>(sql`SELECT ${attemptColumns} FROM attempts WHERE id = ${attemptId}`);
 });
 
-/** Begins a move, unless one of this log has begun, or an object of it is being deleted. */
-const begin = step(function* (attempt: AttemptRow, suffix: string, { now, limits }: Context) {
-  const uri = archiveUri(attempt.command_id, attempt.attempt, suffix);
+/** Begins a move, unless one of this log has begun. */
+const begin = step(function* (attempt: AttemptRow, objectId: string, { now, limits }: Context) {
+  const uri = archiveUri(attempt.command_id, attempt.attempt, objectId);
   const row = yield* first<MoveRow>(sql`
     INSERT INTO log_moves (
       attempt_id,
@@ -122,17 +122,23 @@ const begin = step(function* (attempt: AttemptRow, suffix: string, { now, limits
   return row && { moveId: row.id, fence: 1, task: "write" as const, uri, logBytes: attempt.next_offset };
 });
 
-/** Takes a move that is due. One whose object was being stored ends: nobody knows whether it is there. */
-const takeDue = step(function* (due: MoveRow, suffix: string, { now, limits }: Context) {
-  const attempt = due.attempt_id === null ? undefined : yield* attemptOf(due.attempt_id);
+/**
+ * Takes a move that is due. One whose object was being stored begins anew, under another key: nobody knows whether the
+ * object is there, or whether its request is still on its way. So it is removed after the time of another move.
+ */
+const takeDue = step(function* (due: MoveRow, objectId: string, context: Context) {
+  const { now, limits, wake } = context;
+  const attempt = yield* attemptOf(due.attempt_id);
   let { phase, uri } = due;
-  if (phase === "wanted") {
+  if (phase !== "clearing") {
+    if (uri !== null) yield* discardLog(due.attempt_id, uri, limits.logMoveMs, context);
     if (attempt === undefined || !isMovable(attempt)) {
       yield* change(sql`DELETE FROM log_moves WHERE id = ${due.id}`);
+      if (attempt !== undefined) wake(logTopic(attempt.command_id));
       return null;
     }
-    [phase, uri] = ["writing", archiveUri(attempt.command_id, attempt.attempt, suffix)];
-  } else if (phase === "writing") phase = "discarding";
+    [phase, uri] = ["writing", archiveUri(attempt.command_id, attempt.attempt, objectId)];
+  }
   const fence = due.fence + 1;
   yield* change(sql`
     UPDATE log_moves SET
@@ -141,7 +147,7 @@ const takeDue = step(function* (due: MoveRow, suffix: string, { now, limits }: C
       uri = ${uri},
       due_at = ${after(now, limits.logMoveMs)}
     WHERE id = ${due.id}`);
-  const task = ({ writing: "write", clearing: "clear", discarding: "discard" } as const)[phase as "writing"];
+  const task = phase === "writing" ? ("write" as const) : ("clear" as const);
   return { moveId: due.id, fence, task, uri: uri as string, logBytes: attempt?.next_offset ?? 0 };
 });
 
@@ -222,7 +228,7 @@ const Blocks = z.array(
  * Ends the first phase of a move, whose object is stored: from this transaction on, the log is read from there.
  *
  * Result   { committed }: false when another server has taken the move over, or when the log has been pruned or deleted.
- *          Then nothing has changed, and the object is not needed
+ *          Then the object is not needed, and is handed out to be removed
  */
 export const commit = operation({
   access: "write",
@@ -230,24 +236,29 @@ export const commit = operation({
   input: z.strictObject({ ...lease, blocks: Blocks.max(4_096) }),
   output: record({ committed: boolean }),
   errors: [],
-  *run({ moveId, fence, blocks }, { now, limits, wake }) {
+  *run({ moveId, fence, blocks }, context) {
+    const { now, limits, wake } = context;
     const held = yield* first<MoveRow>(sql`
       SELECT * FROM log_moves WHERE id = ${moveId} AND fence = ${fence} AND phase = 'writing'`);
+    // Whoever has taken the move over has handed its object out.
+    if (held === undefined) return { committed: 0 };
     // The attempt is locked before its move, here and where it is deleted.
-    const attempt =
-      held &&
-      (yield* first<AttemptRow>(sql`
-        SELECT ${attemptColumns} FROM attempts WHERE id = ${held.attempt_id} ${forUpdate}`));
+    const attempt = yield* first<AttemptRow>(sql`
+      SELECT ${attemptColumns} FROM attempts WHERE id = ${held.attempt_id} ${forUpdate}`);
     const stored = blocks.reduce((sum, { byteLength }) => sum + byteLength, 0);
-    if (attempt === undefined || !isMovable(attempt) || stored !== attempt.next_offset - attempt.dropped_bytes)
+    if (attempt === undefined || !isMovable(attempt) || stored !== attempt.next_offset - attempt.dropped_bytes) {
+      const ended = yield* change(sql`DELETE FROM log_moves WHERE id = ${moveId} AND fence = ${fence}`);
+      if (ended > 0) yield* discardLog(held.attempt_id, held.uri as string, 0, context);
+      if (attempt !== undefined) wake(logTopic(attempt.command_id));
       return { committed: 0 };
+    }
     const moved = yield* change(sql`
       UPDATE log_moves SET
         phase = 'clearing',
         due_at = ${after(now, limits.logMoveMs)}
       WHERE id = ${moveId} AND fence = ${fence}`);
     if (moved === 0) return { committed: 0 };
-    yield* change(sql`UPDATE attempts SET log_uri = ${held?.uri ?? null} WHERE id = ${attempt.id}`);
+    yield* change(sql`UPDATE attempts SET log_uri = ${held.uri} WHERE id = ${attempt.id}`);
     yield* changeEach(blocks.map((block) => insertBlock(attempt.id, block)));
     wake(logTopic(attempt.command_id));
     return { committed: 1 };
@@ -337,45 +348,14 @@ export const clear = operation({
   },
 });
 
-/**
- * Forgets an object, once the archive has acknowledged that it is deleted. The log of a move whose server failed is wanted
- * again, so nobody has to repeat a call of `logs.archive`. One whose move was refused is not: it is gone, or lacks bytes.
- */
-export const forget = operation({
-  access: "write",
-  lane: "background",
-  input: z.strictObject(lease),
-  output: record({}),
-  errors: [],
-  *run({ moveId, fence }, { now, wake }) {
-    const move = yield* first<MoveRow>(sql`
-      SELECT * FROM log_moves
-      WHERE id = ${moveId} AND fence = ${fence} AND (phase = 'discarding' OR phase = 'writing') ${forUpdate}`);
-    const attempt = move?.attempt_id == null ? undefined : yield* attemptOf(move.attempt_id);
-    const isWanted = move?.phase === "discarding" && attempt !== undefined && isMovable(attempt);
-    yield* change(
-      isWanted
-        ? sql`UPDATE log_moves SET phase = 'wanted', uri = ${null}, due_at = ${now} WHERE id = ${moveId}`
-        : sql`DELETE FROM log_moves WHERE id = ${moveId} AND fence = ${fence}`,
-    );
-    if (attempt !== undefined && !isWanted) wake(logTopic(attempt.command_id));
-    return {};
-  },
-});
-
-/**
- * Discards the object of an archived log that the caller prunes. A server that has the archive deletes it later, until the
- * archive acknowledges that.
- */
-export const discardObject = step(function* (attemptId: number, uri: string, { wake }: Context) {
-  yield* changeEach([
-    sql`DELETE FROM log_blocks WHERE attempt_id = ${attemptId}`,
-    sql`INSERT INTO log_moves (phase, uri, due_at) VALUES ('discarding', ${uri}, ${atOnce})`,
-  ]);
-  wake(logMovesTopic);
+/** Hands out the object of an archived log that the caller prunes, to be removed. */
+export const discardObject = step(function* (attemptId: number, uri: string, context: Context) {
+  yield* discardLog(attemptId, uri, 0, context);
+  yield* change(sql`DELETE FROM log_blocks WHERE attempt_id = ${attemptId}`);
+  context.wake(logMovesTopic);
 });
 
 /** The time at which such a move is due: before all others, and whatever the clock of the server that looks says. */
 export const atOnce = new Date(0);
-/** The topic of log moves that are due at once. */
+/** The topic of log moves, and of objects to remove, that are due at once. */
 export const logMovesTopic = "logMoves";

@@ -157,7 +157,6 @@ export const servedOperations = {
     renew: logMoves.renew,
     commit: logMoves.commit,
     clear: logMoves.clear,
-    forget: logMoves.forget,
   },
   tokens: { ...operations.tokens, recordUse: tokens.recordUse },
   maintenance: { ...operations.maintenance, probe: observing.probe, pruneNext: prune.pruneNext },

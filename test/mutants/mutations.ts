@@ -164,8 +164,8 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/operations/logMoves.ts", { tests: ["test/system/faults/logArchive.test.ts"] }, [
     [
-      "a move that is taken over is discarded, and not continued",
-      'else if (phase === "writing") phase = "discarding";',
+      "the object of a move that is taken over is removed",
+      "if (uri !== null) yield* discardLog(due.attempt_id, uri, limits.logMoveMs, context);",
       "",
     ],
   ]),

@@ -259,6 +259,11 @@ export function logArchiveConformance(backend: TestedBackend): void {
         for (const reading of readings) assert.equal(textOf((await reading).chunks), "kept\n");
         assert.equal(textOf((await store.logs.read({ commandId })).chunks), "kept\n");
         assert.deepEqual([readings.length, archive.objects.size], [3, 1]);
+        // Of a move that failed nobody knows whether its object is there, or is still to come.
+        const stored = [...archive.objects.keys()];
+        clock.advance(1_000);
+        while ((await store.files.list({})).items.length > 0);
+        assert.deepEqual([archive.count("delete"), [...archive.objects.keys()]], [2, stored]);
       },
       { logMoveMs: 1_000, logArchiveEveryMs: 20 },
     );
@@ -333,9 +338,10 @@ export function logArchiveConformance(backend: TestedBackend): void {
 
     archived(
       "a deleted session takes its archived logs along",
-      async ({ store, archive }) => {
+      async ({ store, archive, clock }) => {
         const commandId = await sealed(store, textParts("text\n"));
         await move(store, commandId);
+        const [key, { byteLength }] = [keyOf(archive, commandId), objectOf(archive, commandId)];
         const { sessionId } = await store.commands.get({ commandId });
         await store.sessions.cancel({ sessionId });
         const sizes: number[] = [];
@@ -346,9 +352,30 @@ export function logArchiveConformance(backend: TestedBackend): void {
         };
         await store.sessions.delete({ sessionId });
         await fails(store.logs.read({ commandId }), "not_found");
+        const files = async () => (await store.files.list({ kind: "log" })).items;
         // After a failure it is tried again, until the archive has acknowledged it.
-        while (archive.objects.size > 0) await store.maintenance.stats();
-        assert.deepEqual(sizes, [1, 1]);
+        while ((await files())[0]?.failures !== 1);
+        const [file] = await files();
+        assert.deepEqual(
+          { ...file, fence: undefined, dueAt: undefined, createdAt: undefined },
+          {
+            id: key.split(".")[2],
+            kind: "log",
+            uri: `archive:${key}`,
+            sizeBytes: byteLength,
+            sessionId,
+            owner: null,
+            failures: 1,
+            lastError: "not now",
+            fence: undefined,
+            dueAt: undefined,
+            createdAt: undefined,
+          },
+        );
+        assert.deepEqual((await store.maintenance.stats()).rows.discarded_files, { log: 1 });
+        clock.advance(10_000);
+        while ((await files()).length > 0);
+        assert.deepEqual([sizes, archive.objects.size], [[1, 1], 0]);
       },
       { logMoveMs: 200, logArchiveEveryMs: 10 },
     );

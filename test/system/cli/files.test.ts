@@ -1,6 +1,6 @@
 // debug-server-db files: what waits to be removed, and a collector of local folders.
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import Database from "better-sqlite3";
@@ -40,4 +40,36 @@ test("files list shows what waits, and files collect removes what is in its fold
   assert.ok(!existsSync(inside) && existsSync(outside));
   const missing = await run(folder, ["files", "collect", "--url", url]);
   assert.deepEqual([missing.code, missing.stdout], [2, ""]);
+  assert.match(missing.stderr, /--folder.*--log-archive/);
+});
+
+test("files collect removes logs that have left the store, from an archive that no server has", async (t) => {
+  const { folder, url } = workingFolder(t, { init: false });
+  const server = await openStore({ url, logArchive: { folder: join(folder, "logs") } });
+  const { command, fence, session } = await fixtures(server).log();
+  await server.commands.finish({ commandId: command.id, fence, outcome: "succeeded" });
+  assert.deepEqual(await server.logs.archive({ commandId: command.id }), { archived: true });
+  await server.close();
+  const objects = () =>
+    readdirSync(join(folder, "logs"), { recursive: true }).filter((name) => String(name).endsWith(".zst"));
+  assert.equal(objects().length, 1);
+  const store = await openStore({ url, logArchive: false });
+  await store.sessions.cancel({ sessionId: session.id });
+  await store.sessions.delete({ sessionId: session.id });
+  await store.close();
+  const listed = await run(folder, ["files", "list", "--kind", "log", "--url", url]);
+  assert.ok(listed.stdout.includes(`archive:${objects()[0]}`), listed.stdout);
+  const collect = ["files", "collect", "--url", url, "--json"];
+  const others = await run(folder, [...collect, "--folder", "."]);
+  assert.deepEqual(JSON.parse(others.stdout), { removed: 0, failed: 0 });
+  const dry = await run(folder, [...collect, "--log-archive", "logs", "--dry-run"]);
+  assert.deepEqual([JSON.parse(dry.stdout).wouldRemove, objects().length], [1, 1]);
+  const elsewhere = await run(folder, [...collect, "--log-archive", "not here"]);
+  assert.deepEqual([elsewhere.code, JSON.parse(elsewhere.stdout)], [1, { removed: 0, failed: 1 }]);
+  const db = new Database(url.slice("sqlite:".length));
+  db.exec("UPDATE discarded_files SET due_at = 0");
+  db.close();
+  const collected = await run(folder, [...collect, "--log-archive", "logs"]);
+  assert.deepEqual([collected.code, JSON.parse(collected.stdout)], [0, { removed: 1, failed: 0 }]);
+  assert.deepEqual(objects(), []);
 });

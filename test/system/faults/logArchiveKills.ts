@@ -70,7 +70,7 @@ export function testKill(moment: string): void {
       if (!moment.endsWith("delete")) {
         assert.deepEqual(await readLog(store, commandId), written);
         assert.deepEqual(await store.logs.archive({ commandId, waitMs: 60_000 }), { archived: true });
-        await until(() => rows("log_moves") === 0);
+        await until(() => rows("log_moves") === 0 && rows("discarded_files") === 0);
         assert.equal(rows("log_chunks"), 0);
         assert.deepEqual(await readLog(store, commandId), written);
         const [object, ...others] = objectsIn(archive);
@@ -79,7 +79,7 @@ export function testKill(moment: string): void {
         const { sessionId } = await store.commands.get({ commandId });
         await store.sessions.delete({ sessionId });
       }
-      await until(() => rows("log_moves") === 0);
+      await until(() => rows("log_moves") === 0 && rows("discarded_files") === 0);
       assert.deepEqual(objectsIn(archive), []);
       assert.equal(rows("log_blocks"), 0);
     } finally {

@@ -12,6 +12,7 @@
 -- 0012_log_archive.postgres.sql 727384ba1cc346ca2fc4534f08dca321924c3c6d319527d59f43b5812643da3d
 -- 0013_session_log.postgres.sql 57c6966f78a5ba86d01a6dd7664afd5da5f563dce75b9366f88a0d9a43f73cf5
 -- 0014_places.postgres.sql d3b4698a17dc19cd89ce96a953679edd1d3cac903e9645e27585ab7bb9733d79
+-- 0015_discarded_logs.postgres.sql e67ee25f0c691f95eaf0506635150fc266f5d739cc9096ad0fa4b52f93862479
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -445,15 +446,14 @@ CREATE TABLE log_chunks (
 
 CREATE TABLE log_moves (
   id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
-  attempt_id bigint,
+  attempt_id bigint NOT NULL,
   phase text COLLATE "C" NOT NULL,
   fence bigint NOT NULL DEFAULT 0,
   uri text COLLATE "C",
   due_at timestamp with time zone NOT NULL,
   CONSTRAINT log_moves_attempt_id_key UNIQUE (attempt_id),
   CONSTRAINT log_moves_check CHECK ((phase = 'wanted'::text) = (uri IS NULL)),
-  CONSTRAINT log_moves_check1 CHECK (phase = 'discarding'::text OR attempt_id IS NOT NULL),
-  CONSTRAINT log_moves_phase_check CHECK (phase = 'wanted'::text OR phase = 'writing'::text OR phase = 'clearing'::text OR phase = 'discarding'::text),
+  CONSTRAINT log_moves_phase_check CHECK (phase = 'wanted'::text OR phase = 'writing'::text OR phase = 'clearing'::text),
   CONSTRAINT log_moves_pkey PRIMARY KEY (id)
 );
 

@@ -12,6 +12,7 @@
 -- 0012_log_archive.sqlite.sql d217f2716531f5518d6b4d89efda15647e760654bd9062085aaecea61bd91373
 -- 0013_session_log.sqlite.sql c9a45a4b7595aef677b46f9782028256c92117304bec9cc5c71a8f3e6e81dd31
 -- 0014_places.sqlite.sql 97d326c7d78e9122cc62d8b774b5b4c4c2f2b80903ef8d315302a3b18f2642da
+-- 0015_discarded_logs.sqlite.sql c940efc5f416d78ac5a4dfcf973a5d3cce48ca1ba10cf53678e8d036ccf8b60f
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -360,13 +361,12 @@ CREATE TABLE log_chunks (
 
 CREATE TABLE log_moves (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
-  attempt_id INTEGER UNIQUE,
-  phase TEXT NOT NULL CHECK (phase = 'wanted' OR phase = 'writing' OR phase = 'clearing' OR phase = 'discarding'),
+  attempt_id INTEGER NOT NULL UNIQUE,
+  phase TEXT NOT NULL CHECK (phase = 'wanted' OR phase = 'writing' OR phase = 'clearing'),
   fence INTEGER NOT NULL DEFAULT 0,
   uri TEXT,
   due_at INTEGER NOT NULL,
-  CHECK ((phase = 'wanted') = (uri IS NULL)),
-  CHECK (phase = 'discarding' OR attempt_id IS NOT NULL)
+  CHECK ((phase = 'wanted') = (uri IS NULL))
 ) STRICT;
 
 CREATE INDEX log_moves_due ON log_moves (due_at, id);
