@@ -490,7 +490,7 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
   ...mutate("src/operations/files.ts", subject("files"), [
-    ["a file that another artifact has is not handed out", "if (isNamed !== undefined)", "if (isNamed === null)"],
+    ["a file that another artifact has is not handed out", "if (isNamed) {", "if (false) {"],
     [
       "only the collector that has a file acknowledges it",
       "if (row === undefined || row.fence !== fence) continue;\n      yield* change",
