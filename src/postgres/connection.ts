@@ -8,6 +8,7 @@ import type { Limits } from "../limits.ts";
 import { realTime } from "../realTime.ts";
 import { translate } from "./errors.ts";
 import { openClass, openKey } from "./locks.ts";
+import { sessionSettings } from "./session.ts";
 
 export interface ConnectionOptions {
   /** A connection URI: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS */
@@ -110,11 +111,7 @@ export class PostgresConnection {
     client.on("end", () => this.#forget(client));
     try {
       await client.connect();
-      await client.query(`
-        SET TIME ZONE 'UTC'; SET DateStyle = 'ISO'; SET default_transaction_isolation = 'read committed';
-        SET statement_timeout = ${limits.statementMs}; SET lock_timeout = ${limits.lockMs};
-        SET idle_in_transaction_session_timeout = ${limits.statementMs * 2};
-        SET synchronous_commit = ${synchronous === "full" ? "on" : "off"}`);
+      await client.query(sessionSettings(limits, synchronous));
       if (onOpened !== undefined) {
         await client.query(`
           SET lock_timeout = ${limits.busyGiveUpMs}; SET statement_timeout = ${limits.busyGiveUpMs + limits.statementMs};

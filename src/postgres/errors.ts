@@ -49,7 +49,7 @@ export function translate(error: unknown): StoreError {
  */
 export function isLost(error: unknown): boolean {
   if (!(error instanceof pg.DatabaseError)) return !(error instanceof StoreError);
-  return /^(?:08|57P0|0A000)/.test(error.code ?? "");
+  return /^(?:08|57P0|25P03|25P04|0A000)/.test(error.code ?? "");
 }
 
 /** Returns true when the query waited for a lock for too long. */

@@ -22,6 +22,17 @@ export interface OwnServer extends PostgresServer {
   remove(): Promise<void>;
 }
 
+/** Settings that the connections of a store must not depend on, because servers differ in them. */
+const unusual = [
+  "bytea_output=escape",
+  "DateStyle=SQL,DMY",
+  "IntervalStyle=sql_standard",
+  "timezone=Asia/Kathmandu",
+  "extra_float_digits=-15",
+  "transform_null_equals=on",
+  "default_transaction_isolation=serializable",
+];
+
 /** Starts a server on a free port. `flags` are passed to it. */
 export async function ownServer(...flags: readonly string[]): Promise<OwnServer> {
   const Server = await embeddedPostgres();
@@ -39,7 +50,7 @@ export async function ownServer(...flags: readonly string[]): Promise<OwnServer>
       createPostgresUser: process.getuid?.() === 0,
       // Without fsync a write still survives the death of the server, and no test cuts the power.
       initdbFlags: ["--no-sync"],
-      postgresFlags: ["-c", "max_connections=200", "-c", "fsync=off", ...flags],
+      postgresFlags: [...["max_connections=200", "fsync=off", ...unusual].flatMap((each) => ["-c", each]), ...flags],
       onLog: (line) => void log.push(String(line)),
       onError: (line) => void log.push(String(line)),
     });
