@@ -45,6 +45,13 @@ export const bounds = {
   callerLength: 200,
   /** The longest idempotency key. */
   keyLength: 200,
+  /** The longest label, and the labels that one command, or one session, requires of runners. */
+  labelLength: 200,
+  requiredLabels: 16,
+  /** The size of these labels together, because they are a part of the key of an index. */
+  requiredBytes: 1_000,
+  /** The sets of labels that commands which have not ended require in all. A claim may look at each of them. */
+  labelSets: 100,
 } as const;
 
 /** The bounds of a store with their defaults, settable with `openStore({ limits })`. */

@@ -99,6 +99,9 @@ export const milliseconds: Statement = sql`/*+ * interval '1 millisecond' */`;
 /** A type after a parameter that is a time, where PostgreSQL cannot tell. */
 export const timestamp: Statement = sql`/*+ ::timestamptz */`;
 
+/** A type after a text of the statement that is compared with a column, whose order is that of no language. */
+export const plainText: Statement = sql`/*+ ::text COLLATE "C" */`;
+
 /**
  * Joins selects of one table that have the same order into one that merges them. PostgreSQL merges only what is ordered
  * already, in parentheses that SQLite does not allow there, and does not need.

@@ -7,7 +7,7 @@ import type { Engine } from "../driver.ts";
 import { type Details, type ErrorCode, faults, StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { BlocksNeeded, Call, Lane } from "../operation.ts";
-import { kindOf } from "../operations/topics.ts";
+import { kindOf, serves, servesOthers } from "../operations/topics.ts";
 import { realTime } from "../realTime.ts";
 import { GroupTracing, isServeTraced, traceAnswer } from "../tracing.ts";
 import { type Answer, callWidth, type Envelope, type Reply } from "../wire.ts";
@@ -509,7 +509,9 @@ export class Mailbox {
       noteWaits(entry, -1);
       entry.lane = "normal";
       const isTouched = (topic: string) => this.#touchedTopics.has(topic);
-      if (this.#allTouched || topics.some(isTouched) || kinds.some(isTouched)) this.#queues.push(entry);
+      const isServed = (kind: string) =>
+        isTouched(kind) || (servesOthers(kind) && [...this.#touchedTopics].some((touched) => serves(kind, touched)));
+      if (this.#allTouched || topics.some(isTouched) || kinds.some(isServed)) this.#queues.push(entry);
       else {
         const againIn = isHeld === true ? heldAgainMs(entry, clock) : againMs;
         this.#parking.add(entry, { topics, kinds, againMs: againIn }, atTimeout, leftMs);

@@ -1,5 +1,6 @@
 // Holds calls that found nothing yet, outside of queues and transactions, and wakes them after a commit that touched
 // one of their topics (D-013).
+import { isServedByOthers, serves } from "../operations/topics.ts";
 import { realTime } from "../realTime.ts";
 import type { Answer } from "../wire.ts";
 import type { Entry } from "./entry.ts";
@@ -92,11 +93,18 @@ export class Parking {
 
   /** Wakes the entry that has waited longest for a kind of topic. Returns false when there is none. */
   wakeOne(kind: string): boolean {
-    const [entry] = this.#byKind.get(kind) ?? [];
+    const [entry] = this.#byKind.get(kind) ?? this.#entriesServing(kind);
     if (entry === undefined) return false;
     entry.wokenFor = kind;
     this.#wake([entry]);
     return true;
+  }
+
+  /** Returns the entries of the first other kind that can use what touches a topic of this one. */
+  #entriesServing(kind: string): Iterable<Entry> {
+    if (!isServedByOthers(kind)) return [];
+    for (const [waiting, entries] of this.#byKind) if (serves(waiting, kind)) return entries;
+    return [];
   }
 
   /** Wakes all entries. */

@@ -25,6 +25,7 @@ interface ServeFlags {
   readonly inherit?: readonly string[];
   readonly submodules?: true;
   readonly place?: string;
+  readonly label?: Readonly<Record<string, string>>;
   readonly artifacts: string;
   readonly origin?: readonly string[];
   readonly proxies: number;
@@ -61,6 +62,12 @@ export function addServe(program: Command, cli: CommandLine): void {
         .argParser(wholeNumber(1, 1_024)),
     )
     .option("--place <name>", "with --runner: where its worktrees are, instead of this host and its folder")
+    .addOption(
+      new Option(
+        "--label <label...>",
+        "with --runner: its labels, as KEY or KEY=VALUE; it gets commands that require some of them, or none",
+      ).argParser(label),
+    )
     .option("--name <name>", "with --runner: its name in the store (default: the name of this host)")
     .option("--keep <pattern...>", "with --runner: the files to keep after each command, such as 'coverage/**'")
     .addOption(
@@ -96,7 +103,14 @@ export function addServe(program: Command, cli: CommandLine): void {
 }
 
 /** The options that say something about a runner. */
-const ofRunner = ["runners", "place", "name", "keep", "env", "inherit", "submodules"] as const;
+const ofRunner = ["runners", "place", "label", "name", "keep", "env", "inherit", "submodules"] as const;
+
+/** Adds a label of the form KEY or KEY=VALUE to those before it. */
+function label(text: string, before: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
+  const [key = "", value = ""] = text.split(/=(.*)/s);
+  if (key === "") throw new InvalidArgumentError("expected KEY or KEY=VALUE");
+  return { ...before, [key]: value };
+}
 
 /** Adds a variable of the form NAME=VALUE to those before it. */
 function variable(text: string, before: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
@@ -171,12 +185,12 @@ async function startRunner(
   say: (text: string) => void,
 ) {
   const { startRunner: start, formatRunnerEvent, GitError } = await import("../runner/index.ts");
-  const { runners: concurrency = 4, name, keep: artifacts, place, env, submodules } = flags;
+  const { runners: concurrency = 4, name, keep: artifacts, place, label: labels, env, submodules } = flags;
   const inherit = flags.inherit?.includes("all") ? ("all" as const) : flags.inherit;
   return await start(store, {
     repositoryPath: pathFrom(cli, path),
     concurrency,
-    ...present({ name, place, artifacts, env, inherit, submodules }),
+    ...present({ name, place, labels, artifacts, env, inherit, submodules }),
     signals: false,
     onEvent: (event) => {
       if (flags.verbose || event.type === "problem") say(formatRunnerEvent(event));

@@ -11,6 +11,7 @@ import { integer, json, list, nullable, oneOf, type RawOf, record, row, text, ti
 import { stamps } from "./common.ts";
 import { asJson, filledText, NewId, reportedText, text as textField } from "./fields.ts";
 import { parseJson } from "./json.ts";
+import { labelSet, Requires } from "./labels.ts";
 import { logStates } from "./logs.ts";
 import { isPlainObject } from "./plainObject.ts";
 import { Session } from "./sessions.ts";
@@ -36,6 +37,8 @@ export const Command = row({
   env: nullable(json<Record<string, string>>()),
   /** Names of variables whose values the runner gets from a secret store; the values are never stored here. */
   secretEnvKeys: nullable(json<string[]>()),
+  /** The labels that a runner must have to get it, with those that the session requires. */
+  requires: labelSet,
   state: oneOf(commandStates),
   priority: integer,
   timeoutMs: nullable(integer),
@@ -135,6 +138,8 @@ export const CommandInput = z
         .max(1_000)
         .overwrite((names) => [...new Set(names)]),
     ).optional(),
+    /** The labels that a runner must have, besides those that the session requires: `key` for any value, or `key=value`. */
+    requires: Requires.default([]),
     /**
      * The priority between sessions: each step counts as a minute of waiting. Within a session, `sequence` decides.
      */

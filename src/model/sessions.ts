@@ -10,6 +10,7 @@ import { z } from "zod";
 import { boolean, integer, json, nullable, oneOf, type RawOf, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
 import { CommitSha, filledText, Hash, Id, Json, Name, NewId } from "./fields.ts";
+import { labelSet, Requires } from "./labels.ts";
 import { commandOutcomes, type SessionState, sessionStates } from "./vocabulary.ts";
 
 export function isOpen(state: SessionState): boolean {
@@ -28,6 +29,8 @@ export const Session = row({
   commitSha: text,
   patchHash: nullable(text),
   patchUri: nullable(text),
+  /** The labels that a runner must have to get any of its commands. */
+  requires: labelSet,
   state: oneOf(sessionStates),
   endReason: nullable(text),
   nextSequence: integer,
@@ -65,6 +68,8 @@ export const sessionFields = {
   patchHash: Hash.optional(),
   patchUri: filledText(4096).optional(),
   requestedBy: Name.optional(),
+  /** The labels that a runner must have to get any of its commands: `key` for any value, or `key=value`. */
+  requires: Requires.default([]),
   tokenId: Id.optional(),
   maxParallel: z.int().min(1).max(1_000).default(1),
   autoComplete: z.boolean().default(false),

@@ -3,11 +3,13 @@
 import type { z } from "zod";
 import type { Context } from "../context.ts";
 import type { CommandInput, CommandRow } from "../model/commands.ts";
+import { labelSetOf, labelsOf } from "../model/labels.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { CommandOutcome } from "../model/vocabulary.ts";
 import { fail } from "../operation.ts";
 import { all, change, first, forUpdate, one, type Statement, sql, step, valueList } from "../sql.ts";
 import { notFound } from "./failures.ts";
+import { requireKnownSets } from "./labelSets.ts";
 import { insertRows, writeRow } from "./rowWrite.ts";
 import { commandTopic, logTopic, sessionLogTopic } from "./topics.ts";
 import { lockRepositoryOfNewWorktree } from "./worktreeLease.ts";
@@ -52,15 +54,16 @@ export function requireRoom({ queued_commands }: SessionRow, added: number, { li
   fail("invalid_input", { queuedCommands: queued_commands }, message);
 }
 
-/** Adds commands to the end of a session's queue, of which `firstSequence` is the next place. */
+/** Adds commands to the end of the queue of a locked session. */
 export const insertCommands = step(function* (
   commands: readonly z.output<typeof CommandInput>[],
-  sessionId: string,
-  firstSequence: number,
+  session: SessionRow,
   context: Context,
 ) {
   const { now, changed } = context;
-  const rows = commands.map((command, index) => queuedCommand(command, sessionId, firstSequence + index, now));
+  const sessionId = session.id;
+  const rows = commands.map((command, index) => queuedCommand(command, session, session.next_sequence + index, now));
+  yield* requireKnownSets(rows);
   if (!(yield* insertRows("command", rows, context))) yield* failAsKnown(rows);
   for (const { id, version } of rows) changed({ entity: "command", id, op: "enqueue", version, sessionId });
   return rows;
@@ -68,18 +71,19 @@ export const insertCommands = step(function* (
 
 function queuedCommand(
   command: z.output<typeof CommandInput>,
-  sessionId: string,
+  session: SessionRow,
   sequence: number,
   now: Date,
 ): CommandRow {
   return {
     id: command.id,
-    session_id: sessionId,
+    session_id: session.id,
     sequence,
     argv: command.argv,
     cwd: command.cwd ?? null,
     env: command.env ?? null,
     secret_env_keys: command.secretEnvKeys ?? null,
+    requires: labelSetOf(labelsOf(session.requires), command.requires),
     state: "queued",
     priority: command.priority,
     timeout_ms: command.timeoutMs ?? null,

@@ -52,10 +52,14 @@ import { requireVersion } from "./versions.ts";
  *
  * Input    commands: 1 .. 500. Their secretEnvKeys are names only: the values never reach the store, and a name in
  *          secretEnvKeys cannot have a value in env. cwd: absolute, or relative to the worktree
+ *          requires: labels that the runner must have, `key` for any value or `key=value`, besides those that the session
+ *          requires
  * Fails    not_found | invalid_transition when the session is ending or has ended | conflict { reason: "exists" }
  *          | invalid_input { queuedCommands } when more than limits.queuedCommands would wait to be claimed
+ *          | invalid_input { labelSets } when commands that have not ended would require more than bounds.labelSets
+ *          different sets of labels
  * Effect   for each command, one row of commands and one row of changes
- * Cost     at most 5 statements, each by an index; of many commands, each further statement writes 64, 16, 4 or 1
+ * Cost     at most 5 statements, each by an index, and 1 for required labels; of many commands, each further statement writes 64, 16, 4 or 1
  */
 export const enqueue = operation({
   access: "write",
@@ -74,8 +78,8 @@ export const enqueueCommands = step(function* (
   context: Context,
 ) {
   requireRoom(session, commands.length, context);
-  const { id, next_sequence, queued_commands } = session;
-  const rows = yield* insertCommands(commands, id, next_sequence, context);
+  const { next_sequence, queued_commands } = session;
+  const rows = yield* insertCommands(commands, session, context);
   const [added] = rows;
   if (added !== undefined) {
     const counters = { next_sequence: next_sequence + rows.length, queued_commands: queued_commands + rows.length };
@@ -86,8 +90,8 @@ export const enqueueCommands = step(function* (
 
 /**
  * Leases the next command to a runner. Candidates are the first queued commands of sessions that run fewer than
- * maxParallel commands and have either no worktree or one that this runner leases. The command that has
- * waited longest is claimed first, where each step of priority counts as a minute of waiting. A claim is a sign of life
+ * maxParallel commands and have either no worktree or one that this runner leases. The runner must have all labels that
+ * the command requires. The command that has waited longest is claimed first, where each step of priority counts as a minute of waiting. A claim is a sign of life
  * of its runner, also while it waits: a stalled runner is online again.
  *
  * Input    ttlMs: the length of the lease, renewed by runners.heartbeat; the runner counts as alive for at least half
@@ -98,7 +102,8 @@ export const enqueueCommands = step(function* (
  * Fails    not_found | invalid_transition when the runner is draining or gone
  * Effect   one row of commands, of attempts and of sessions, and the expiry of the runner; one row of changes for the
  *          command, one for the session when it starts, and one for the runner when it was stalled
- * Cost     at most 12 statements, each by an index
+ * Cost     at most 12 statements, each by an index; for a runner with labels, 2 more that find the sets of labels which
+ *          wait, at most bounds.labelSets, and 1 for each of them that it covers
  */
 export const claim = operation({
   access: "write",
@@ -115,8 +120,8 @@ export const claim = operation({
     const { now } = context;
     const runner = yield* lockClaimingRunner(runnerId, ttlMs, context);
     requireState(runner, "runner", ["online"]);
-    const session = yield* nextSession(runnerId, sessionId);
-    if (session === undefined) return yield* nothingReady(runnerId, sessionId, ttlMs);
+    const session = yield* nextSession(runner, sessionId);
+    if (session === undefined) return yield* nothingReady(runner, sessionId, ttlMs);
     if (session instanceof Held) return session;
     const head = yield* one<CommandRow>(sql`
       SELECT * FROM commands WHERE session_id = ${session.id} AND state = 'queued' ORDER BY sequence LIMIT 1`);

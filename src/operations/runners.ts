@@ -6,6 +6,7 @@ import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { integer, list as listOf, oneOf, page, record, text as textValue, time } from "../model/codec.ts";
 import { asJson, Fence, Id, LeaseTtl, listInput, Name, NewId, oneOrMore, text } from "../model/fields.ts";
+import { LabelKey } from "../model/labels.ts";
 import { PlaceName, placeOfHost } from "../model/places.ts";
 import { Runner } from "../model/runners.ts";
 import { runnerStates } from "../model/vocabulary.ts";
@@ -38,7 +39,7 @@ const RegisterInput = z.strictObject({
   host: text(255).default("localhost"),
   place: PlaceName.optional(),
   pid: z.int().min(0).default(0),
-  labels: asJson(z.record(Name, text(1_000))).prefault({}),
+  labels: asJson(z.record(LabelKey, text(1_000))).prefault({}),
   ttlMs: LeaseTtl.default(60_000),
   replaces: Id.optional(),
 });
@@ -48,7 +49,8 @@ const RegisterInput = z.strictObject({
  * draining or stalled.
  *
  * Input    bootId: identifies one run of the runner's process. place: where the runner can use directories, for its
- *          reservations (default: its host, or the place without a name for `localhost`). ttlMs: the time for which the runner counts as alive
+ *          reservations (default: its host, or the place without a name for `localhost`). labels: what commands may require of
+ *          it, by key. ttlMs: the time for which the runner counts as alive
  *          without a heartbeat. replaces: the id of an earlier run of the same name that has ended. It is gone from now
  *          on, and its leases end at once, as if their time had passed; what it still reports is refused
  * Fails    invalid_transition when the runner of this boot id is gone: register with a new one
@@ -125,8 +127,10 @@ const insertRunner = step(function* (input: Registration, { now }: Context) {
 });
 
 /** Renews a locked runner that registers again, with the fields that it has now. */
-const updateRunner = step(function* (before: Row, input: Registration, { now }: Context) {
+const updateRunner = step(function* (before: Row, input: Registration, { now, wake }: Context) {
   const isRepeated = changedFields(changeable, before, { ...input, state: "online" }) === undefined;
+  // A claim that waits knows the former labels.
+  if (before.labels !== input.labels) wake(drainTopic(before.id));
   return yield* one<Row>(sql`
     UPDATE runners SET
       name = ${input.name},

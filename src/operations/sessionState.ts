@@ -2,6 +2,7 @@
 // counters, and what runners may claim from it agree (D-031).
 
 import type { Context } from "../context.ts";
+import type { LabelSet } from "../model/labels.ts";
 import { isOpen, type SessionRow } from "../model/sessions.ts";
 import type { Release, SessionState } from "../model/vocabulary.ts";
 import type { WorktreeRow } from "../model/worktrees.ts";
@@ -67,7 +68,7 @@ export const saveSession = step(function* (
   const head = isClaimable
     ? (knownHead(before as ReadySessionRow, changes, added, now) ??
       (yield* first<Head>(sql`
-        SELECT priority, queued_at FROM commands
+        SELECT priority, queued_at, requires FROM commands
         WHERE session_id = ${row.id} AND state = 'queued'
         ORDER BY sequence LIMIT 1`)))
     : undefined;
@@ -100,8 +101,9 @@ export const saveSession = step(function* (
 });
 
 /** Wakes claims that may take the next command of a session: those of any runner, or of the one that holds its worktree. */
-export const wakeClaims = step(function* ({ id, worktree_id, worktree_fence }: SessionRow, { wake }: Context) {
-  if (worktree_id === null) return wake(readyTopic(id));
+export const wakeClaims = step(function* (session: ReadySessionRow, { wake }: Context) {
+  const { id, worktree_id, worktree_fence, ready_requires } = session;
+  if (worktree_id === null) return wake(readyTopic(id, ready_requires));
   const holder = yield* first<Pick<WorktreeRow, "lease_runner_id">>(
     sql`SELECT lease_runner_id FROM worktrees WHERE id = ${worktree_id} AND fence = ${worktree_fence}`,
   );
@@ -109,13 +111,20 @@ export const wakeClaims = step(function* ({ id, worktree_id, worktree_fence }: S
 });
 
 /** A session with the columns that say what may be claimed from it. */
-type ReadySessionRow = SessionRow & { readonly ready_at: number | null; readonly ready_priority: number | null };
+export type ReadySessionRow = SessionRow & {
+  readonly ready_at: number | null;
+  readonly ready_priority: number | null;
+  /** The labels that the next command requires of a runner; none while there is nothing to claim. */
+  readonly ready_requires: LabelSet;
+};
 
 /** Returns the columns that say what may be claimed from a session, as far as they change. */
 function readiness(before: ReadySessionRow, head: Head | undefined, now: Date): Partial<ReadySessionRow> {
   const ready_priority = head?.priority ?? null;
   const ready_at = head === undefined ? null : countsFrom(head, now).getTime();
+  const ready_requires = head?.requires ?? "";
   return {
+    ...(ready_requires === before.ready_requires ? {} : { ready_requires }),
     ...(ready_priority === before.ready_priority ? {} : { ready_priority }),
     ...(ready_at === before.ready_at ? {} : { ready_at }),
   };
@@ -125,11 +134,12 @@ function readiness(before: ReadySessionRow, head: Head | undefined, now: Date): 
 interface Head {
   readonly priority: number;
   readonly queued_at: number;
+  readonly requires: LabelSet;
 }
 
 /** Returns the command at the head of the queue as far as the session's row tells, or undefined. */
 function knownHead(
-  { queued_commands, ready_at, ready_priority }: ReadySessionRow,
+  { queued_commands, ready_at, ready_priority, ready_requires }: ReadySessionRow,
   changes: Partial<SessionRow>,
   added: Head | undefined,
   now: Date,
@@ -139,7 +149,7 @@ function knownHead(
   if (!isSame || ready_at === null || ready_priority === null) return undefined;
   const queued_at = ready_at + ready_priority * priorityStepMs;
   // A later time is one from before the clock was set back, and the command's own time may be later still.
-  return queued_at < now.getTime() ? { priority: ready_priority, queued_at } : undefined;
+  return queued_at < now.getTime() ? { priority: ready_priority, queued_at, requires: ready_requires } : undefined;
 }
 
 /** The time of waiting that one step of priority is worth (D-098). */

@@ -8,6 +8,7 @@ import { StoreError } from "../errors.ts";
 import { boolean, page, record } from "../model/codec.ts";
 import { CommandInput, type CommandRow, SessionCreated } from "../model/commands.ts";
 import { CommitSha, Id, listInput, Name, oneOrMore, Reason, Version, WaitMs } from "../model/fields.ts";
+import { labelSetOf } from "../model/labels.ts";
 import { isOpen, Session, type SessionRow, sessionFields } from "../model/sessions.ts";
 import type { TokenRow } from "../model/tokens.ts";
 import { sessionStates } from "../model/vocabulary.ts";
@@ -37,7 +38,7 @@ import { requireVersion } from "./versions.ts";
  *          renewals and reports of its worktree. deadlineMs: the time after which the session expires, however it is
  *          used. reserve: the fields id, runnerId, owner, ttlMs, environmentHash and path of worktrees.reserve. Only
  *          the runner that holds the worktree can claim the session's commands: with an owner and no runnerId, nobody
- *          can while that lease lasts. commands: as in commands.enqueue, at most 500. tokenId: the token under which
+ *          can while that lease lasts. requires: labels that a runner must have to get any of its commands. commands: as in commands.enqueue, at most 500. tokenId: the token under which
  *          the session was requested; it may be revoked or expired
  * Result   { session, lease, commands }; lease is null without `reserve`
  * Fails    not_found | invalid_transition when the repository is archived | conflict { reason: "exists" } | the
@@ -68,6 +69,7 @@ export const create = operation({
         commit_sha,
         patch_hash,
         patch_uri,
+        requires,
         state,
         max_parallel,
         auto_complete,
@@ -87,6 +89,7 @@ export const create = operation({
         ${input.commitSha},
         ${input.patchHash ?? null},
         ${input.patchUri ?? null},
+        ${labelSetOf(input.requires)},
         'pending',
         ${input.maxParallel},
         ${input.autoComplete},

@@ -1,12 +1,18 @@
 // The topics that waiting calls are parked on, as text that also travels between the processes that share a PostgreSQL
 // database. A commit that touches a topic wakes the calls parked on it, and one of those parked on its kind (D-102).
+import { covers, type LabelSet, labelSetOf, labelsOf, type RunnerLabels } from "../model/labels.ts";
 import { shortPlace } from "../model/places.ts";
 import type { WorktreeRow } from "../model/worktrees.ts";
 
-/** The kind of readyTopic: for calls that may claim a command of any session without a worktree. */
+/** The kind of readyTopic: for calls that may claim a command of any session without a worktree and labels. */
 export const readyKind = "ready";
-/** The topic of a session without a worktree that has a command to claim. */
-export const readyTopic = (sessionId: string): string => `ready:${sessionId}`;
+const requiringKind = "requiring ";
+/** The topic of a session without a worktree that has a command to claim, which requires these labels of its runner. */
+export const readyTopic = (sessionId: string, requires: LabelSet): string =>
+  requires === "" ? `${readyKind}:${sessionId}` : `${requiringKind}${JSON.stringify(labelsOf(requires))}:${sessionId}`;
+const coveringKind = "covering ";
+/** The kind for calls of a runner with these labels, which may claim what requires no others. See `serves`. */
+export const coveredKind = (has: RunnerLabels): string => coveringKind + JSON.stringify(has);
 /** The kind of heldTopic: for calls that may claim a command of any session whose worktree the runner leases. */
 export const heldKind = (runnerId: string): string => `held:${runnerId}`;
 /** The topic of a session that has a command to claim, and whose worktree the runner leases. */
@@ -43,3 +49,20 @@ export const debugTopic = (debugSessionId: string): string => `debug:${debugSess
 export function kindOf(topic: string): string {
   return topic.slice(0, Math.max(0, topic.lastIndexOf(":")));
 }
+
+/**
+ * Checks whether calls that wait for one kind can use what touches a topic of the other: of the same kind, or of one that
+ * requires labels which the waiting runner has.
+ */
+export function serves(waiting: string, touched: string): boolean {
+  if (waiting === touched) return true;
+  if (!servesOthers(waiting) || !isServedByOthers(touched)) return false;
+  const required = JSON.parse(touched.slice(requiringKind.length)) as readonly string[];
+  return covers(JSON.parse(waiting.slice(coveringKind.length)), labelSetOf(required));
+}
+
+/** Checks whether calls that wait for this kind can also use other kinds; `serves` tells which. */
+export const servesOthers = (waiting: string): boolean => waiting.startsWith(coveringKind);
+
+/** Checks whether calls that wait for other kinds can use this one; `serves` tells which. */
+export const isServedByOthers = (touched: string): boolean => touched.startsWith(requiringKind);

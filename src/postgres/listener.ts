@@ -7,8 +7,8 @@ import { realTime } from "../realTime.ts";
 import type { Touched } from "../wire.ts";
 import type { PostgresConnection } from "./connection.ts";
 
-/** The number of topics in one notification, whose payload must be shorter than 8 000 bytes. Topics have up to 94. */
-const topicsPerPayload = 80;
+/** The size of the topics in one notification, whose payload must be shorter than 8 000 bytes. The longest have 4 000. */
+const payloadBytesMax = 7_900;
 /** The number of unsent topics beyond which `*`, all topics, replaces them. */
 const topicsMax = 1_000;
 /** The time between two attempts to listen again. */
@@ -92,8 +92,19 @@ export class PostgresListener {
 
   #payloadsOf(topics: readonly string[]): readonly string[] {
     const payloads: string[] = [];
-    for (let at = 0; at < topics.length; at += topicsPerPayload)
-      payloads.push([this.#self, ...topics.slice(at, at + topicsPerPayload)].join("\n"));
+    let payload = this.#self;
+    let bytes = payload.length;
+    for (const topic of topics) {
+      const added = 1 + Buffer.byteLength(topic);
+      if (bytes + added > payloadBytesMax) {
+        payloads.push(payload);
+        payload = this.#self;
+        bytes = payload.length;
+      }
+      payload += `\n${topic}`;
+      bytes += added;
+    }
+    payloads.push(payload);
     return payloads;
   }
 

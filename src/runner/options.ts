@@ -110,6 +110,11 @@ export interface RunnerSettings {
    * when hosts share a folder.
    */
   readonly place?: string;
+  /**
+   * The labels of the runner, by key. It gets commands that require some of these labels, or none. Defaults to none: then it
+   * gets only commands that require no labels.
+   */
+  readonly labels?: Readonly<Record<string, string>>;
   /** The time for which heartbeats renew leases, in milliseconds. Defaults to 30 000. */
   readonly ttlMs?: number;
   /** The time that a program has between SIGTERM and SIGKILL, in milliseconds. Defaults to 5 000. */

@@ -42,8 +42,8 @@ export async function runLoop(store: RunnerStore, place: Place): Promise<void> {
 
 /** Runs sessions as one registered runner, until it drains or is gone. Returns the state in which the store refused it. */
 async function runAsOne(store: RunnerStore, { name, parts, ...signals }: Place): Promise<unknown> {
-  const { ttlMs = 30_000, onEvent = () => undefined, place = placeOf(folderOf(parts)) } = parts;
-  const self = { id: newId(), name, host: hostname(), place, pid: process.pid, ttlMs };
+  const { ttlMs = 30_000, labels = {}, onEvent = () => undefined, place = placeOf(folderOf(parts)) } = parts;
+  const self = { id: newId(), name, host: hostname(), place, labels, pid: process.pid, ttlMs };
   const registered = await persistently(() => store.runners.register(self), signals.draining).catch(
     (error: unknown) => {
       // Asked to stop while the store did not answer.

@@ -199,9 +199,9 @@ function isFinal(error: unknown): boolean {
 
 /** Returns the options that reach a thread. */
 function settingsOf(options: StartRunnerOptions) {
-  const { folder, place, ttlMs, graceMs, idleMs, artifacts, inherit, env, submodules } = options;
+  const { folder, place, labels, ttlMs, graceMs, idleMs, artifacts, inherit, env, submodules } = options;
   return Object.fromEntries(
-    Object.entries({ folder, place, ttlMs, graceMs, idleMs, artifacts, inherit, env, submodules }).filter(
+    Object.entries({ folder, place, labels, ttlMs, graceMs, idleMs, artifacts, inherit, env, submodules }).filter(
       ([, value]) => value !== undefined,
     ),
   );

@@ -65,10 +65,15 @@ export function fixtures(store: Store) {
     return { session: parent, command: row as NonNullable<typeof row> };
   };
 
-  /** Creates a running command, claimed by a new runner that has confirmed the claim with a heartbeat. */
+  /**
+   * Creates a running command, claimed by a new runner that has the labels which it requires, and has confirmed the claim
+   * with a heartbeat.
+   */
   const claim = async (input: Parameters<typeof command>[0] = {}) => {
     const queued = await command(input);
-    const { runner: claimant } = await runner();
+    const required = queued.command.requires.map((label) => label.split(/=(.*)/s));
+    const labels = Object.fromEntries(required.map(([key, value = ""]) => [key, value]));
+    const { runner: claimant } = await runner({ labels });
     const claimed = await store.commands.claim({ runnerId: claimant.id, sessionId: queued.session.id });
     if (claimed === undefined) throw new Error("fixtures: the session has no command that can be claimed now");
     const { fence, session: parent } = claimed;

@@ -314,9 +314,11 @@ const lookups: readonly (readonly [subject: string, statement: RegExp, index: st
   ],
   [
     "the next session to claim from",
-    /FROM sessions WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND TRUE/,
+    /^SELECT \* FROM sessions WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND ready_requires = \?/,
     "sessions_ready",
   ],
+  ["the sets of labels that wait", /FROM sets WHERE sets\.requires IS NOT NULL .* FROM sessions/, "sessions_ready"],
+  ["the sets of labels of commands", /FROM commands WHERE requires <> '' AND ended_at IS NULL/, "commands_requires"],
   [
     "a free worktree of commit and environment",
     /AND environment_hash = \? AND commit_sha = \? AND state IN/,

@@ -162,6 +162,7 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
     },
     { check: "session-ready", statements: [update("sessions", "ready_priority = ready_priority + 1", waiting.id)] },
     { check: "session-ready", statements: [update("sessions", "ready_at = created_at", waiting.id)] },
+    { check: "session-ready", statements: [update("sessions", "ready_requires = 'gpu'", waiting.id)] },
     {
       check: "session-next-sequence",
       statements: [update("sessions", "next_sequence = next_sequence + 1", waiting.id)],

@@ -563,6 +563,34 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/claimSearch.ts", subject("commands"), [
     ["the longest wait goes first", "bound.ready_at <= free.ready_at", "bound.ready_at > free.ready_at"],
   ]),
+  ...mutate("src/operations/claimSearch.ts", subject("labels"), [
+    [
+      "the longest wait goes first, whatever it requires",
+      "if (free !== undefined && free.ready_at <= ready_at)",
+      "if (free !== undefined)",
+    ],
+    [
+      "a worktree does not make up for a label",
+      "if (row === undefined || covers(has, row.ready_requires)) return row;",
+      "return row;",
+    ],
+    ["a named session requires its labels", "return covers(has, row.ready_requires) ? row : undefined;", "return row;"],
+    ["a claim waits for what the runner can do", "has === undefined ? [] : [coveredKind(has)]", "[]"],
+  ]),
+  ...mutate("src/operations/labelSets.ts", subject("labels"), [
+    ["a runner gets what it covers", "sets.filter(({ requires }) => covers(has, requires))", "sets"],
+    ["the sets of labels have a bound", "count <= bounds.labelSets", "count <= bounds.labelSets + 1"],
+    ["sets of commands that run count", "ended_at IS NULL`)}", "state = 'queued'`)}"],
+  ]),
+  ...mutate("src/model/labels.ts", subject("labels"), [
+    ["a value must be the same", " || has[label.slice(0, equals)] !== label.slice(equals + 1)", ""],
+  ]),
+  ...mutate("src/actor/parking.ts", subject("labels"), [
+    ["a command wakes a runner with more labels", "?? this.#entriesServing(kind)", "?? []"],
+  ]),
+  ...mutate("src/operations/runners.ts", subject("labels"), [
+    ["new labels wake a claim that waits", "if (before.labels !== input.labels) wake(drainTopic(before.id));", ""],
+  ]),
   ...mutate("src/operations/sessionState.ts", subject("commands"), [
     ["a step of priority is worth a minute", "priorityStepMs = 60_000", "priorityStepMs = 120_000"],
     [
@@ -646,7 +674,7 @@ export const mutations: readonly Mutation[] = [
     ["a topic wakes one of its kind", "this.#wakeNext(kindOf(topic));", "void topic;"],
   ]),
   ...mutate("src/operations/sessionState.ts", subject("waiting"), [
-    ["a session without a worktree is for any runner", "return wake(readyTopic(id));", "return;"],
+    ["a session without a worktree is for any runner", "return wake(readyTopic(id, ready_requires));", "return;"],
     ["a session with a worktree is for its holder", "wake(heldTopic(holder.lease_runner_id, id))", "void holder"],
   ]),
   ...mutate("src/operations/changes.ts", subject("waiting"), [

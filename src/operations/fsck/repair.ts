@@ -1,10 +1,9 @@
 // Repairs of rows that break a rule: what follows from other rows is written anew, in the transaction that has found the
 // row again, with a new version and a row of changes.
 import type { Context } from "../../context.ts";
-import type { SessionRow } from "../../model/sessions.ts";
 import { type Body, change, first, forUpdate, one, type Statement, sql, step } from "../../sql.ts";
 import { type Entity, tables } from "../rows.ts";
-import { wakeClaims } from "../sessionState.ts";
+import { type ReadySessionRow, wakeClaims } from "../sessionState.ts";
 import { repositoryTopic, sessionTopic } from "../topics.ts";
 import { countsOfPlace } from "../worktreeCounts.ts";
 import type { Check, FoundRow } from "./check.ts";
@@ -51,7 +50,7 @@ export function writeColumns(entity: Entity, columns: (context: Context) => Stat
     });
     if (entity === "session") {
       context.wake(sessionTopic(row.id));
-      yield* wakeClaims(row as unknown as SessionRow, context);
+      yield* wakeClaims(row as unknown as ReadySessionRow, context);
     }
     return true;
   });

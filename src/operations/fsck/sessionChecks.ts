@@ -27,6 +27,7 @@ const head = (column: Statement): Statement => sql`(
   WHERE head.session_id = sessions.id AND head.state = 'queued'
   ORDER BY head.sequence LIMIT 1)`;
 const headPriority = head(sql`head.priority`);
+const headRequires = head(sql`head.requires`);
 const headCountsFrom = head(sql`head.queued_at - head.priority * ${priorityStepMs}${milliseconds}`);
 
 /** The columns of the counters, and of what follows from them: a constraint holds them together. */
@@ -41,7 +42,8 @@ function counters({ now }: Context): Statement {
     active_commands = ${active},
     failed_commands = CASE WHEN ${isWhole} THEN ${failed} ELSE failed_commands END,
     ready_priority = CASE WHEN ${isClaimable} THEN ${headPriority} END,
-    ready_at = CASE WHEN ${isClaimable} THEN ${countsFrom} END`;
+    ready_at = CASE WHEN ${isClaimable} THEN ${countsFrom} END,
+    ready_requires = CASE WHEN ${isClaimable} THEN ${headRequires} ELSE '' END`;
 }
 
 const repairCounters = writeColumns("session", counters);
@@ -91,7 +93,7 @@ const countChecks: readonly Check[] = [
   },
   {
     name: "session-ready",
-    says: "A session whose next command a runner may claim is ready, with the priority of this command, and from no later time than this command counts as queued.",
+    says: "A session whose next command a runner may claim is ready, with the priority and the required labels of this command, and from no later time than this command counts as queued.",
     walk,
     rows: 5_000,
     rule: {
@@ -101,7 +103,9 @@ const countChecks: readonly Check[] = [
       // A clock that was set back has made sessions ready earlier (D-082), so only a later time is a fault.
       broken: sql`
         ${takesCommands} AND queued_commands > 0 AND active_commands < max_parallel AND ${headPriority} IS NOT NULL
-        AND (ready_at IS NULL OR ready_priority <> ${headPriority} OR ready_at > ${headCountsFrom})`,
+        AND (
+          ready_at IS NULL OR ready_priority <> ${headPriority} OR ready_requires <> ${headRequires}
+          OR ready_at > ${headCountsFrom})`,
     },
     repair: repairCounters,
     remedy: "Repair it: it is derived from the first queued command.",

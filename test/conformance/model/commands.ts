@@ -1,6 +1,7 @@
 // The model of commands.
 import { asLast, endByForce, handBack, settleForced } from "./commandEnds.ts";
 import { cancelCommand, commandsOf, endCommand, hasFailed, isFinal, isOverTime } from "./commandState.ts";
+import { has, requirements } from "./labels.ts";
 import { byId, fits, page, wholePage } from "./lists.ts";
 import { modelOf } from "./operation.ts";
 import type { Picks } from "./picks.ts";
@@ -27,6 +28,7 @@ interface NewCommand {
   readonly priority?: number | undefined;
   readonly timeoutMs?: number | undefined;
   readonly maxAttempts?: number | undefined;
+  readonly requires?: readonly string[] | undefined;
 }
 
 /** Returns the inputs of some new commands. */
@@ -36,6 +38,7 @@ export function newCommands(picks: Picks, count: number) {
     argv: ["true"],
     priority: picks.of([0, 0, 2, -1]),
     maxAttempts: picks.of([1, 2]),
+    requires: picks.of(requirements),
     ...picks.optional("timeoutMs", picks.of([2, 4]) * tickMs),
   }));
 }
@@ -52,6 +55,7 @@ export function enqueue(state: State, session: Session, commands: readonly NewCo
       cwd: null,
       env: null,
       secretEnvKeys: null,
+      requires: [...new Set([...session.requires, ...(command.requires ?? [])])].sort(),
       state: "queued",
       priority: command.priority ?? 0,
       timeoutMs: command.timeoutMs ?? null,
@@ -83,10 +87,15 @@ export function enqueue(state: State, session: Session, commands: readonly NewCo
   return added;
 }
 
+/** Returns the command at the head of the queue of a session. */
+const headOf = (state: State, sessionId: string) =>
+  commandsOf(state, sessionId).find((row) => row.state === "queued") as Command;
+
 /** Returns the sessions from which the runner may claim, the ones that come first. */
 function claimable(state: State, runnerId: string, sessionId: string | undefined): readonly Session[] {
   const ready = [...state.sessions.values()].filter((session) => {
     if (session.hidden.readyFrom === null || !fits(sessionId, session.id)) return false;
+    if (!has(state.runners.get(runnerId), headOf(state, session.id).requires)) return false;
     if (session.worktreeId === null) return true;
     const worktree = state.worktrees.get(session.worktreeId);
     return worktree?.fence === session.worktreeFence && worktree?.leaseRunnerId === runnerId;
@@ -146,7 +155,7 @@ export const commands = modelOf("commands", {
         if (sessionId !== undefined) get(state.sessions, "session", sessionId);
         return undefined;
       }
-      const head = commandsOf(state, session.id).find((row) => row.state === "queued") as Command;
+      const head = headOf(state, session.id);
       const command = raised(
         head,
         {

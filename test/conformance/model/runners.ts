@@ -1,4 +1,6 @@
 // The model of runners.
+import { isDeepStrictEqual } from "node:util";
+import { runnerLabels } from "./labels.ts";
 import { expireCommands, expireWorktrees } from "./leases.ts";
 import { modelOf } from "./operation.ts";
 import { Failure, get, limits, type Runner, raised, type State, stamped, tickMs } from "./state.ts";
@@ -44,7 +46,7 @@ export function reapRunners(state: State): string[] {
 }
 
 const bootIds = [1, 2, 3, 4].map((number) => `0000000${number}-0000-7000-8000-00000000b007`);
-const changeable = ["name", "host", "place", "pid", "state"] as const;
+const changeable = ["name", "host", "place", "pid", "labels", "state"] as const;
 
 export const runners = modelOf("runners", {
   register: {
@@ -55,18 +57,20 @@ export const runners = modelOf("runners", {
       bootId: picks.of(bootIds),
       pid: picks.of([1, 1, 2]),
       ...picks.place(4),
+      labels: picks.of(runnerLabels),
       ttlMs: picks.of([3, 10]) * tickMs,
       ...picks.optional("replaces", picks.id(state.runners), 4),
     }),
-    run({ id = "", name, bootId = "", place = "", pid = 0, ttlMs = tickMs, replaces }, state) {
+    run({ id = "", name, bootId = "", place = "", pid = 0, labels = {}, ttlMs = tickMs, replaces }, state) {
       const before = [...state.runners.values()].find((runner) => runner.bootId === bootId);
       if (before?.state === "gone") throw new Failure("invalid_transition", { entity: "runner", state: "gone" });
-      const fields = { name, host: "localhost", place, pid, state: "online" } as const;
+      const fields = { name, host: "localhost", place, pid, labels, state: "online" } as const;
       const alive = { heartbeatAt: state.now, expiresAt: state.now + ttlMs };
-      const isRepeated = before !== undefined && changeable.every((field) => before[field] === fields[field]);
+      const isRepeated =
+        before !== undefined && changeable.every((field) => isDeepStrictEqual(before[field], fields[field]));
       const row: Runner =
         before === undefined
-          ? { id, bootId, labels: {}, ...fields, ...alive, ...stamped(state.now) }
+          ? { id, bootId, ...fields, ...alive, ...stamped(state.now) }
           : isRepeated
             ? { ...before, ...alive }
             : raised(before, { ...fields, ...alive }, state.now);
