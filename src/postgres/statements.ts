@@ -27,7 +27,10 @@ export class PreparedStatements {
       // No body changes a key, so rows that refer to a locked row need not wait (D-042):
       // https://www.postgresql.org/docs/current/explicit-locking.html
       .replace(/\/\*\+ FOR UPDATE( OF \w+)?( SKIP LOCKED)? \*\//g, "FOR NO KEY UPDATE$1$2")
-      .replace(/\/\*\+ (\* interval '1 millisecond'|::timestamptz|::text(?: COLLATE "C")?|::uuid|AND FALSE) \*\//g, "$1")
+      .replace(
+        /\/\*\+ (\* interval '1 millisecond'|::timestamptz|::text(?: COLLATE "C")?|::uuid|AND FALSE) \*\//g,
+        "$1",
+      )
       .replace(/\/\*\+ (\(|ORDER BY [^*]*\)) \*\//g, "$1")
       .trim();
     const prepared = { name: `s${this.#prepared.size}`, text, readonly: /^\(?\s*SELECT\b/i.test(text) };

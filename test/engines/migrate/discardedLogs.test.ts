@@ -50,7 +50,7 @@ describe("0015_discarded_logs", () => {
       );
       assert.deepEqual([moves[1]?.attempt_id, moves[1]?.uri], [null, file?.uri]);
 
-      await migrate(place, (migrator) => upgrade(migrator, "0015", { backup: false }));
+      await migrate(place, (migrator) => upgrade(migrator, "head", { backup: false }));
       const waiting = await openStore({ url: place.url, logArchive: false });
       const files = (await waiting.files.list({ kind: "log" })).items;
       assert.deepEqual(

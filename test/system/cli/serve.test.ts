@@ -15,6 +15,7 @@ suite("serve", { concurrency: 2 }, () => {
       ["--keep", "*.xml"],
       ["--name", "x"],
       ["--env", "A=1"],
+      ["--label", "gpu"],
       ["--submodules"],
     ]) {
       const { code, stderr } = await run(folder, ["serve", "--listen", "127.0.0.1:0", ...option]);
@@ -23,6 +24,7 @@ suite("serve", { concurrency: 2 }, () => {
     const wrong = await run(folder, ["serve", "--runner", ".", "--env", "A"]);
     assert.equal(wrong.code, 2);
     assert.match(wrong.stderr, /expected NAME=VALUE/);
+    assert.match((await run(folder, ["serve", "--runner", ".", "--label", "=b"])).stderr, /expected KEY or KEY=VALUE/);
     assert.equal(existsSync(join(folder, ".artifacts")), false);
   });
 
@@ -42,6 +44,7 @@ suite("serve", { concurrency: 2 }, () => {
       "serve",
       ...["--listen", "127.0.0.1:0", "--runner", ".", "--runners", "1", "--name", "builder"],
       ...["--keep", "*.out", "*.xml", "--env", "ONE=1", "--env", "TWO=2", "--inherit", "PATH"],
+      ...["--label", "gpu", "os=linux", "--label", "note=a=b"],
     ]);
     t.after(() => server.kill("SIGKILL"));
     await server.printed("listening on");
@@ -54,13 +57,15 @@ suite("serve", { concurrency: 2 }, () => {
       repositoryId: repository?.id as string,
       commitSha: git(folder, "rev-parse", "HEAD").trim(),
       autoComplete: true,
+      requires: ["gpu", "os=linux"],
       commands: [{ argv: ["sh", "-c", 'echo "$ONE$TWO$HOME" > a.out'] }],
     });
     assert.equal((await store.sessions.wait({ sessionId: session.id, timeoutMs: 60_000 })).state, "completed");
     const [kept] = (await store.artifacts.list({ commandId: commands[0]?.id as string })).items;
     assert.equal(kept?.name, "a.out");
     assert.equal(readFileSync(new URL(kept?.uri as string), "utf8"), "12\n");
-    assert.equal((await store.runners.list()).items[0]?.name, "builder-1");
+    const [runner] = (await store.runners.list()).items;
+    assert.deepEqual([runner?.name, runner?.labels], ["builder-1", { gpu: "", os: "linux", note: "a=b" }]);
     assert.equal(git(folder, "status", "--porcelain"), "");
     server.kill("SIGTERM");
     assert.equal((await server.ended).code, 0);

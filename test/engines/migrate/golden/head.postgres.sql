@@ -13,6 +13,7 @@
 -- 0013_session_log.postgres.sql 57c6966f78a5ba86d01a6dd7664afd5da5f563dce75b9366f88a0d9a43f73cf5
 -- 0014_places.postgres.sql d3b4698a17dc19cd89ce96a953679edd1d3cac903e9645e27585ab7bb9733d79
 -- 0015_discarded_logs.postgres.sql e67ee25f0c691f95eaf0506635150fc266f5d739cc9096ad0fa4b52f93862479
+-- 0016_labels.postgres.sql ce47c10dccebbe8ab618cf0d68cda8972c0e65173acd16e9237e0370777c0901
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -187,6 +188,7 @@ CREATE TABLE commands (
   stop_at timestamp with time zone,
   confirmed_fence bigint NOT NULL DEFAULT 0,
   lost_claims bigint NOT NULL DEFAULT 0,
+  requires text COLLATE "C" NOT NULL DEFAULT ''::text,
   CONSTRAINT commands_attempt_check CHECK (attempt >= 0),
   CONSTRAINT commands_check CHECK ((state = ANY (ARRAY['running'::text, 'cancelling'::text])) = (lease_expires_at IS NOT NULL)),
   CONSTRAINT commands_check1 CHECK (lease_expires_at IS NULL OR runner_id IS NOT NULL),
@@ -221,6 +223,8 @@ CREATE INDEX commands_page_of_runner ON commands USING btree (runner_id, created
 CREATE INDEX commands_page_of_state ON commands USING btree (state, created_at, id);
 
 CREATE INDEX commands_ready ON commands USING btree (session_id, sequence) WHERE state = 'queued'::text;
+
+CREATE INDEX commands_requires ON commands USING btree (requires) WHERE requires <> ''::text AND ended_at IS NULL;
 
 CREATE INDEX commands_stop ON commands USING btree (stop_at) WHERE stop_at IS NOT NULL;
 
@@ -609,6 +613,8 @@ CREATE TABLE sessions (
   last_signal text COLLATE "C",
   pinned boolean NOT NULL DEFAULT false,
   logs_pruned_at timestamp with time zone,
+  requires text COLLATE "C" NOT NULL DEFAULT ''::text,
+  ready_requires text COLLATE "C" NOT NULL DEFAULT ''::text,
   CONSTRAINT sessions_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
   CONSTRAINT sessions_active_commands_check CHECK (active_commands >= 0),
   CONSTRAINT sessions_check CHECK ((state = 'completed'::text OR state = 'failed'::text OR state = 'cancelled'::text OR state = 'expired'::text) = (ended_at IS NOT NULL)),
@@ -656,7 +662,7 @@ CREATE INDEX sessions_page_of_state ON sessions USING btree (state, created_at, 
 
 CREATE INDEX sessions_page_of_token ON sessions USING btree (token_id, created_at, id) WHERE token_id IS NOT NULL;
 
-CREATE INDEX sessions_ready ON sessions USING btree (ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
+CREATE INDEX sessions_ready ON sessions USING btree (ready_requires, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
 
 CREATE INDEX sessions_working ON sessions USING btree (worktree_id, active_commands) WHERE worktree_id IS NOT NULL AND active_commands > 0;
 

@@ -13,6 +13,7 @@
 -- 0013_session_log.sqlite.sql c9a45a4b7595aef677b46f9782028256c92117304bec9cc5c71a8f3e6e81dd31
 -- 0014_places.sqlite.sql 97d326c7d78e9122cc62d8b774b5b4c4c2f2b80903ef8d315302a3b18f2642da
 -- 0015_discarded_logs.sqlite.sql c940efc5f416d78ac5a4dfcf973a5d3cce48ca1ba10cf53678e8d036ccf8b60f
+-- 0016_labels.sqlite.sql 8c80c8b85948da13209d6999337d60366342d70800234db0e99364d100b63e87
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -154,7 +155,7 @@ CREATE TABLE commands (
   ended_at INTEGER,
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
-  updated_at INTEGER NOT NULL, stop_at INTEGER CHECK (stop_at IS NULL OR lease_expires_at IS NOT NULL), confirmed_fence INTEGER NOT NULL DEFAULT 0 CHECK (confirmed_fence >= 0), lost_claims INTEGER NOT NULL DEFAULT 0 CHECK (lost_claims >= 0),
+  updated_at INTEGER NOT NULL, stop_at INTEGER CHECK (stop_at IS NULL OR lease_expires_at IS NOT NULL), confirmed_fence INTEGER NOT NULL DEFAULT 0 CHECK (confirmed_fence >= 0), lost_claims INTEGER NOT NULL DEFAULT 0 CHECK (lost_claims >= 0), requires TEXT NOT NULL DEFAULT '',
   UNIQUE (session_id, sequence),
   CHECK ((state IN ('running', 'cancelling')) = (lease_expires_at IS NOT NULL)),
   CHECK (lease_expires_at IS NULL OR runner_id IS NOT NULL),
@@ -176,6 +177,8 @@ CREATE INDEX commands_page_of_runner ON commands (runner_id, created_at, id) WHE
 CREATE INDEX commands_page_of_state ON commands (state, created_at, id);
 
 CREATE INDEX commands_ready ON commands (session_id, sequence) WHERE state = 'queued';
+
+CREATE INDEX commands_requires ON commands (requires) WHERE requires <> '' AND ended_at IS NULL;
 
 CREATE INDEX commands_stop ON commands (stop_at) WHERE stop_at IS NOT NULL;
 
@@ -501,7 +504,7 @@ CREATE TABLE sessions (
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL,
   -- The time at which the session ends, whatever it does.
-  deadline_at INTEGER, account_id TEXT REFERENCES accounts (id), last_command_id TEXT, last_command_state TEXT CHECK (last_command_state = 'succeeded' OR last_command_state = 'failed' OR last_command_state = 'timed_out' OR last_command_state = 'cancelled' OR last_command_state = 'lost'), last_exit_code INTEGER, last_signal TEXT, pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned = 0 OR pinned = 1), logs_pruned_at INTEGER,
+  deadline_at INTEGER, account_id TEXT REFERENCES accounts (id), last_command_id TEXT, last_command_state TEXT CHECK (last_command_state = 'succeeded' OR last_command_state = 'failed' OR last_command_state = 'timed_out' OR last_command_state = 'cancelled' OR last_command_state = 'lost'), last_exit_code INTEGER, last_signal TEXT, pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned = 0 OR pinned = 1), logs_pruned_at INTEGER, requires TEXT NOT NULL DEFAULT '', ready_requires TEXT NOT NULL DEFAULT '',
   CHECK ((state = 'completed' OR state = 'failed' OR state = 'cancelled' OR state = 'expired') = (ended_at IS NOT NULL)),
   CHECK ((worktree_id IS NULL) = (worktree_fence IS NULL)),
   CHECK ((ready_at IS NULL) = (ready_priority IS NULL)),
@@ -536,7 +539,7 @@ CREATE INDEX sessions_page_of_state ON sessions (state, created_at, id);
 
 CREATE INDEX sessions_page_of_token ON sessions (token_id, created_at, id) WHERE token_id IS NOT NULL;
 
-CREATE INDEX sessions_ready ON sessions (ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
+CREATE INDEX sessions_ready ON sessions (ready_requires, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
 
 CREATE INDEX sessions_working ON sessions (worktree_id, active_commands) WHERE worktree_id IS NOT NULL AND active_commands > 0;
 
