@@ -38,6 +38,10 @@ export const boolean = scalar("boolean", { type: "boolean" }, (wire: number) => 
 export const time = scalar("Date", { type: "string", format: "date-time" }, (wire: number) => new Date(wire));
 /** A JSON column: superjson text in a raw row, the value in the API. */
 export const json = <Value>() => scalar("JSON", {}, (wire: string) => parseJson(wire) as Value);
+/** A column that holds texts, one on each line; a list in the API. */
+export const lines = scalar("list of text", { type: "array", items: { type: "string" } }, (wire: string) =>
+  wire === "" ? [] : wire.split("\n"),
+);
 export const oneOf = <const Value extends string>(values: readonly Value[]) =>
   scalar(values.join(" | "), { type: "string", enum: values }, (wire: Value) => wire);
 

@@ -7,11 +7,24 @@
 //   cancelling -> cancelled
 //   ended by force, or some time after stop_at: running -> timed_out; cancelling -> cancelled
 import { z } from "zod";
-import { integer, json, list, nullable, oneOf, type RawOf, record, row, text, time, type ValueOf } from "./codec.ts";
+import {
+  integer,
+  json,
+  lines,
+  list,
+  nullable,
+  oneOf,
+  type RawOf,
+  record,
+  row,
+  text,
+  time,
+  type ValueOf,
+} from "./codec.ts";
 import { stamps } from "./common.ts";
 import { asJson, filledText, NewId, reportedText, text as textField } from "./fields.ts";
 import { parseJson } from "./json.ts";
-import { labelSet, Requires } from "./labels.ts";
+import { Requires } from "./labels.ts";
 import { logStates } from "./logs.ts";
 import { isPlainObject } from "./plainObject.ts";
 import { Session } from "./sessions.ts";
@@ -38,7 +51,7 @@ export const Command = row({
   /** Names of variables whose values the runner gets from a secret store; the values are never stored here. */
   secretEnvKeys: nullable(json<string[]>()),
   /** The labels that a runner must have to get it, with those that the session requires. */
-  requires: labelSet,
+  requires: lines,
   state: oneOf(commandStates),
   priority: integer,
   timeoutMs: nullable(integer),

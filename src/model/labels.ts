@@ -2,11 +2,10 @@
 // repetitions, so that an index finds the sessions that require the same (D-147).
 import { z } from "zod";
 import { bounds } from "../limits.ts";
-import type { Codec } from "./codec.ts";
 import { Name } from "./fields.ts";
 import { parseJson } from "./json.ts";
 
-/** The text between the labels of a set. No label contains it. */
+/** The text between the labels of a set, as the codec `lines` reads it. No label contains it. */
 const separator = "\n";
 
 const isKeyed = { error: "must have a key before the '='" };
@@ -32,14 +31,6 @@ export const Requires = z
 
 /** A set of labels as its column holds it. */
 export type LabelSet = string;
-
-/** A column that holds a set of labels, and a list of them in the API. */
-export const labelSet: Codec<string[], LabelSet> = {
-  toWire: (raw) => raw,
-  fromWire: (wire) => [...labelsOf(wire as LabelSet)],
-  describe: () => "list of text",
-  schema: () => ({ type: "array", items: { type: "string" } }),
-};
 
 /** Returns the set of all labels of these lists. */
 export function labelSetOf(...lists: readonly (readonly string[])[]): LabelSet {

@@ -7,10 +7,10 @@
 // Ending a session cancels its queued commands, asks active ones to stop, and returns the worktree once no command is
 // active. A command that does not stop is ended by the store, and the worktree is then quarantined.
 import { z } from "zod";
-import { boolean, integer, json, nullable, oneOf, type RawOf, row, text, time, type ValueOf } from "./codec.ts";
+import { boolean, integer, json, lines, nullable, oneOf, type RawOf, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
 import { CommitSha, filledText, Hash, Id, Json, Name, NewId } from "./fields.ts";
-import { labelSet, Requires } from "./labels.ts";
+import { Requires } from "./labels.ts";
 import { commandOutcomes, type SessionState, sessionStates } from "./vocabulary.ts";
 
 export function isOpen(state: SessionState): boolean {
@@ -30,7 +30,7 @@ export const Session = row({
   patchHash: nullable(text),
   patchUri: nullable(text),
   /** The labels that a runner must have to get any of its commands. */
-  requires: labelSet,
+  requires: lines,
   state: oneOf(sessionStates),
   endReason: nullable(text),
   nextSequence: integer,

@@ -44,6 +44,9 @@ const shortSorts: readonly RegExp[] = [
 /** Scans of the check of the store, each of what a select inside of the statement has found in a range. */
 const scansOfRanges = /^SCAN (facts|judged|\(subquery-\d+\))$/;
 
+/** The scan of what a recursion has found: sets of labels, whose number has a bound. */
+const scanOfSets = /^SCAN sets$/;
+
 /** Records the statements that operations prepare from now on, in this process. */
 export async function recordStatements(): Promise<RecordedStatements> {
   const operationOf = new Map<string, string>();
@@ -251,6 +254,7 @@ function isUnbounded(db: Database.Database, step: string, text: string): boolean
   if (
     !/^SCAN /.test(step) ||
     isSkippedScan(step, text) ||
+    scanOfSets.test(step) ||
     (scansOfRanges.test(step) && shortSorts.some((pattern) => pattern.test(onOneLine(text)))) ||
     /^SCAN ((\d+ )?CONSTANT ROW|\d+-ROW VALUES CLAUSE)/.test(step)
   )
