@@ -198,6 +198,7 @@ async function driver(path: string, size: number, calls: number): Promise<Rung> 
           now,
           limits,
           serverState: idleServer,
+          actor: undefined,
           wake: () => undefined,
           changed: () => undefined,
           counted: () => undefined,

@@ -3,10 +3,10 @@
 
 import { traceparentIn } from "./caller.ts";
 import { Courier } from "./courier.ts";
-import { fromWireFailure, StoreError } from "./errors.ts";
+import { type ErrorCode, fromWireFailure, StoreError } from "./errors.ts";
 import { Iteration } from "./iteration.ts";
 import type { Limits } from "./limits.ts";
-import type { AnyOperation, Operation, OperationTable, Stream } from "./operation.ts";
+import type { AnyOperation, FollowingCall, Operation, OperationTable, Stream } from "./operation.ts";
 import { outgoing, withEnvelopeKey, withTraceparent } from "./outgoing.ts";
 import { isPaged, type Page, rowsOfPages } from "./pages.ts";
 import { present } from "./present.ts";
@@ -126,13 +126,13 @@ export function createClient<const Table extends OperationTable>(
     return current;
   };
   const methods: Record<string, Record<string, unknown>> = mapTable(operations, (name, operation) => {
-    const calling: Calling = { courier, limits, name, operation };
+    const calling: Calling = { courier, limits, name, operation, table: operations };
     const invoke = operation.stream !== undefined ? stream : operation.again !== undefined ? callInSteps : call;
     return (input: unknown = {}, options: CallOptions = {}) => invoke(calling, input, options);
   });
   for (const [entity, { list }] of Object.entries<OperationTable[string]>(operations)) {
     if (list === undefined || !isPaged(list)) continue;
-    const calling: Calling = { courier, limits, name: `${entity}.list`, operation: list };
+    const calling: Calling = { courier, limits, name: `${entity}.list`, operation: list, table: operations };
     (methods[entity] as Record<string, unknown>).all = (input: unknown = {}, options: CallOptions = {}) =>
       rows(calling, input, options);
   }
@@ -175,6 +175,7 @@ interface Calling {
   readonly limits: Limits;
   readonly name: string;
   readonly operation: AnyOperation;
+  readonly table: OperationTable;
   /** The input for which an idempotency key stands, when it is not that of the call. */
   readonly request?: unknown;
 }
@@ -207,16 +208,32 @@ function callTrace(operation: string, { actor, requestId, traceparent }: CallOpt
  * Sends one call. Its error is created after an await, so that V8's async stack trace names the caller, and successful
  * calls pay nothing for it (D-017).
  */
-async function send(
-  { courier, name, operation, request }: Calling,
-  input: unknown,
-  options: CallOptions,
-): Promise<unknown> {
+async function send(calling: Calling, input: unknown, options: CallOptions): Promise<unknown> {
+  const { courier, name, operation, request } = calling;
   const outgoingCall = outgoing(name, operation, input, options, request);
   const [answer] = await courier().send([outgoingCall], false, options);
   const [ok, wire] = answer as Answer;
-  if (!ok) throw fromWireFailure(wire, name);
+  if (!ok) {
+    const error = fromWireFailure(wire, name);
+    if (operation.givenUp !== undefined && givenUpCodes.includes(error.code))
+      takeBack(calling, operation.givenUp(operation.decode([...outgoingCall.wire])), options);
+    throw error;
+  }
   return operation.open(operation.output.fromWire(wire), outgoingCall.localPart);
+}
+
+/** The codes with which a call ends whose caller has stopped waiting. */
+const givenUpCodes: readonly ErrorCode[] = ["aborted", "deadline_exceeded"];
+
+/** Takes back what a call has left behind that was given up. Its caller has gone, so nobody learns whether that fails. */
+function takeBack({ courier, table }: Calling, [name, input]: FollowingCall, { actor, requestId }: CallOptions): void {
+  const [entity = "", verb = ""] = name.split(".");
+  try {
+    const call = outgoing(name, table[entity]?.[verb] as AnyOperation, input, { actor, requestId });
+    void courier().send([call], false, {});
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+  }
 }
 
 /**

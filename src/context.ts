@@ -12,6 +12,8 @@ export interface Context {
   readonly now: Date;
   readonly limits: Limits;
   readonly serverState: ServerState;
+  /** The name of the caller, if the caller has one. */
+  readonly actor: string | undefined;
   /** Returns the chunks in a block of an archived log, by its name, if they are at hand. */
   block(name: string): readonly StoredChunk[] | undefined;
   /** The faults of blocks that were examined for this call. */
@@ -44,6 +46,7 @@ export type CountedEntity =
   | "account"
   | "artifact"
   | "command"
+  | "debug_request"
   | "debug_session"
   | "file"
   | "log"

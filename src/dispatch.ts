@@ -300,6 +300,7 @@ interface GroupContext {
 class RunContext implements Context {
   readonly now: Date;
   readonly limits: Limits;
+  readonly actor: Context["actor"];
   readonly changes: Change[] = [];
   readonly counts: CountOf[] = [];
   readonly wake: (topic: string) => void;
@@ -316,9 +317,10 @@ class RunContext implements Context {
     now: Date,
     { limits, serverState, block, feedReads }: GroupContext,
     effects: SideEffects,
-    { blocks, examined }: Call,
+    { blocks, examined, caller }: Call,
   ) {
     this.now = now;
+    this.actor = caller.actor;
     this.limits = limits;
     this.feedReads = feedReads;
     this.examined = examined;

@@ -45,15 +45,14 @@ export function joinGroups(groups: readonly Group[]): Group {
 }
 
 /**
- * Turns an error that a body has thrown into one with the outcome `rolled_back`. An error that is not a StoreError is a
- * fault of this package, and becomes `internal`.
+ * Turns an error that a body has thrown into one with the outcome `rolled_back`, unless the body says that the outcome is
+ * unknown: its effect is then outside of the transaction. An error that is not a StoreError is a fault of this package, and
+ * becomes `internal`.
  */
 export function bodyError(error: unknown): StoreError {
-  return rolledBack(
-    error instanceof StoreError
-      ? error
-      : new StoreError("internal", "an operation failed unexpectedly", { cause: error }),
-  );
+  if (!(error instanceof StoreError))
+    return rolledBack(new StoreError("internal", "an operation failed unexpectedly", { cause: error }));
+  return error.outcome === "unknown" ? error : rolledBack(error);
 }
 
 /** Returns a copy of an error with the outcome `rolled_back`. */

@@ -25,6 +25,7 @@ export type {
   Thread as DebugThread,
   Variable,
 } from "./model/debugProtocol.ts";
+export type { DebugEntry, DebugRequest, TakenRequest } from "./model/debugRequests.ts";
 export type { DiscardedFile } from "./model/files.ts";
 export type { Finding } from "./model/findings.ts";
 export type { Health, HealthChecks } from "./model/health.ts";
@@ -41,6 +42,8 @@ export {
   type ArtifactKind,
   type ArtifactState,
   type CommandState,
+  type DebugEntryKind,
+  type DebugRequestState,
   type DebugState,
   type FileKind,
   type Release,

@@ -39,6 +39,11 @@ export const bounds = {
   /** The size of the body of one event, as JSON. */
   debugEventBytes: 32 * 1024,
   debugBreakpoints: 1_000,
+  /** The requests of one debug session that are not answered yet. All of them fail together when its adapter ends. */
+  debugRequests: 100,
+  /** The size of the arguments of one request, and of the body of one answer, as JSON. */
+  debugArgumentBytes: 16 * 1024,
+  debugAnswerBytes: 64 * 1024,
   /** The size of all breakpoints of a debug session, as JSON. */
   debugBreakpointBytes: 1024 * 1024,
   /** The longest actor and the longest request id. */
@@ -103,6 +108,8 @@ export const defaultLimits = {
   groupMs: 5,
   /** The number of events that a debug session keeps. */
   debugEvents: 1_000,
+  /** The number of entries that the history of a debug session keeps. */
+  debugHistory: 1_000,
   /** The number of stops of a debug session, back from the last one, whose frames and variables are kept. */
   debugStopEpochs: 200,
   /** The time for which a runner without heartbeats is `stalled` before it is `gone`. */

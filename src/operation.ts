@@ -72,6 +72,16 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   readonly waits: boolean;
   /** Returns the time for which a call with this input may be parked, in milliseconds. */
   waitMs(input: never): number;
+  /**
+   * Present on operations that leave something behind when their caller stops waiting: returns the call that a client
+   * then makes to take it back.
+   */
+  readonly givenUp: ((input: never) => FollowingCall) | undefined;
+  /**
+   * The field with the id of the row that the call creates, when that call waits: a repetition with the same idempotency
+   * key has to find the row while the first call still waits, and no answer is stored yet.
+   */
+  readonly idOfKey: string | undefined;
   /** Present on operations that a client turns into an iteration over pages, finite or endless. */
   readonly stream: Stream<Input, Output, Item> | undefined;
   /** Present on operations that work in steps: the client calls again with the returned input until there is none. */
@@ -82,6 +92,9 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
 
 // biome-ignore lint/suspicious/noExplicitAny: an operation is invariant in its input; only `any` admits every one.
 export type AnyOperation = Operation<any, any, any>;
+
+/** A call that follows another one: the name of its operation and its input. */
+export type FollowingCall = readonly [name: string, input: object];
 
 /** Operations by entity and verb. */
 export type OperationTable = Readonly<Record<string, Readonly<Record<string, AnyOperation>>>>;
@@ -204,6 +217,8 @@ interface Definition<Schema extends z.ZodObject, Output, Raw, Item> {
   readonly showsServer?: boolean;
   run(input: z.output<Schema>, context: Context): Body<NoInfer<Raw> | NotYet<NoInfer<Raw> | StoreError>>;
   readonly waitMs?: (input: z.output<Schema>) => number;
+  readonly givenUp?: (input: z.output<Schema>) => FollowingCall;
+  readonly idOfKey?: keyof z.input<Schema> & string;
   readonly stream?: Stream<z.input<Schema>, Output, Item>;
   readonly again?: (input: z.input<Schema>, output: Output) => z.input<Schema> | undefined;
   readonly joining?: Joining<z.output<Schema>>;
@@ -227,6 +242,8 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     readsChanges = false,
     showsServer = false,
     waitMs,
+    givenUp,
+    idOfKey,
     stream,
     again,
     joining,
@@ -269,6 +286,8 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     showsServer,
     waits: waitMs !== undefined,
     waitMs: (waitMs ?? (() => 0)) as Operation["waitMs"],
+    givenUp: givenUp as Operation["givenUp"],
+    idOfKey,
     stream: stream as Stream<z.input<Schema>, Output, Item> | undefined,
     again,
     joining: joining && {

@@ -3,6 +3,8 @@
 import { types } from "node:util";
 import { anonymous, checkCaller, type Idempotency, traceparentIn } from "./caller.ts";
 import { StoreError } from "./errors.ts";
+import { idFrom } from "./model/ids.ts";
+import { isPlainObject } from "./model/plainObject.ts";
 import { messageOf } from "./model/realms.ts";
 import { hashRequest } from "./model/requestHash.ts";
 import type { AnyOperation } from "./operation.ts";
@@ -37,7 +39,7 @@ export function outgoing(
   request: unknown = input,
 ): Outgoing {
   try {
-    const { wireInput, localPart } = operation.seal(input);
+    const { wireInput, localPart } = operation.seal(withIdOfKey(name, operation, input, actor, key));
     const wire = withOwnBytes(operation.encode(wireInput));
     const traceparent = traceparentIn(given);
     if (actor === undefined && requestId === undefined && key === undefined && traceparent === undefined)
@@ -56,6 +58,18 @@ export function outgoing(
       cause: error,
     });
   }
+}
+
+/** Derives the id of the row that the call creates from its idempotency key, where repetitions have to find the row. */
+function withIdOfKey(
+  name: string,
+  { idOfKey }: AnyOperation,
+  input: unknown,
+  actor: string | undefined,
+  key: string | undefined,
+): unknown {
+  if (idOfKey === undefined || key === undefined || !isPlainObject(input) || input[idOfKey] !== undefined) return input;
+  return { ...input, [idOfKey]: idFrom(JSON.stringify([name, actor, key])) };
 }
 
 /** Adds the trace context of an atomic envelope to its first call, with which it travels once. */

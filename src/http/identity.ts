@@ -149,6 +149,8 @@ export function asCaller(
         ...(actor === undefined || input.requestedBy !== undefined ? {} : { requestedBy: actor }),
         ...own("tokenId", tokenId),
       };
+    case "debug.request":
+      return own("requestedBy", actor);
     default:
       return input;
   }

@@ -228,7 +228,7 @@ export function capBody(body: unknown, masking: Masking): { readonly body: unkno
 }
 
 /** Replaces what JSON leaves out or refuses, so that the size of the text is about that of what is stored. */
-function spelledOut(_name: string, value: unknown): unknown {
+export function spelledOut(_name: string, value: unknown): unknown {
   if (types.isMap(value) || types.isSet(value)) return [...value];
   return typeof value === "bigint" ? String(value) : value;
 }

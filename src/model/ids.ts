@@ -1,7 +1,7 @@
 // Ids: UUIDv7 (https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7). Callers create them, so that dependent
 // calls need no round trip between them (D-018).
 
-import { randomFillSync } from "node:crypto";
+import { createHash, randomFillSync } from "node:crypto";
 import { realTime } from "../realTime.ts";
 
 /** The form of an id: a UUID of any version, in lower case. */
@@ -38,4 +38,11 @@ export function newId(): string {
   const time = lastMs.toString(16).padStart(12, "0");
   const variant = ((Number.parseInt(tail[3] as string, 16) & 0x3) | 0x8).toString(16);
   return `${time.slice(0, 8)}-${time.slice(8)}-7${sequence.toString(16).padStart(3, "0")}-${variant}${tail.slice(4, 7)}-${tail.slice(7, 19)}`;
+}
+
+/** Returns the id that follows from a text: a UUIDv8 (https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-8). */
+export function idFrom(text: string): string {
+  const hash = createHash("sha256").update(text).digest("hex");
+  const variant = ((Number.parseInt(hash[16] as string, 16) & 0x3) | 0x8).toString(16);
+  return `${hash.slice(0, 8)}-${hash.slice(8, 12)}-8${hash.slice(13, 16)}-${variant}${hash.slice(17, 20)}-${hash.slice(20, 32)}`;
 }

@@ -66,6 +66,25 @@ export type ArtifactState = (typeof artifactStates)[number];
 export const debugStates = ["initializing", "configuring", "running", "stopped", "terminated", "error"] as const;
 export type DebugState = (typeof debugStates)[number];
 
+/** The states of a request to a debugger. */
+export const debugRequestStates = ["queued", "taken", "answered", "failed", "expired", "cancelled"] as const;
+export type DebugRequestState = (typeof debugRequestStates)[number];
+
+/** The kinds of entries in the history of a debug session: what was set, and what was asked and became of it. */
+export const debugEntryKinds = [
+  "opened",
+  "restarted",
+  "breakpoints",
+  "state",
+  "closed",
+  "asked",
+  "answered",
+  "failed",
+  "expired",
+  "cancelled",
+] as const;
+export type DebugEntryKind = (typeof debugEntryKinds)[number];
+
 export const accountKinds = ["human", "agent", "runner"] as const;
 export type AccountKind = (typeof accountKinds)[number];
 

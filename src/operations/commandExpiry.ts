@@ -6,6 +6,7 @@ import type { SessionRow } from "../model/sessions.ts";
 import type { CommandState } from "../model/vocabulary.ts";
 import { all, and, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
 import { asLastCommand, endCommand, requeueCommand } from "./commandState.ts";
+import { failRequestsOfCommand } from "./debugRequestState.ts";
 import { saveSession, settleSession, tryLockSession } from "./sessionState.ts";
 import { tryLockLeaseOf } from "./worktreeLease.ts";
 
@@ -66,6 +67,7 @@ export const loseAttempt = step(function* (
   { isCounted, reason, logOffset }: LostAttempt,
   context: Context,
 ) {
+  yield* failRequestsOfCommand(row.id, context);
   const attemptsUsed = row.attempt - row.lost_claims;
   const isRequeued = row.state === "running" && (!isCounted || attemptsUsed < row.max_attempts);
   const state: CommandState = row.state === "cancelling" ? "cancelled" : "lost";

@@ -28,6 +28,7 @@ export const countedTables: Readonly<Record<CountedEntity, CountedTable>> = {
   },
   artifact: { table: sql`artifacts`, state: byState, amount: one, name: "artifacts" },
   command: { table: sql`commands`, state: byState, amount: one, name: "commands" },
+  debug_request: { table: sql`debug_requests`, state: byState, amount: one, name: "debug_requests" },
   debug_session: { table: sql`debug_sessions`, state: byState, amount: one, name: "debug_sessions" },
   file: { table: sql`discarded_files`, state: sql`kind`, amount: one, name: "discarded_files" },
   log: { table: sql`attempts`, state: sql`log_state`, amount: one, name: "logs" },

@@ -19,6 +19,7 @@ import { AdapterRun, debugFields } from "../model/debugInputs.ts";
 import { Id, listInput, Reason, Version, WaitMs } from "../model/fields.ts";
 import { fail, NotYet, operation, sealedOperation } from "../operation.ts";
 import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";
+import { noteEntries } from "./debugHistory.ts";
 import {
   endChanges,
   lockDebugSession,
@@ -102,8 +103,9 @@ interface NewDebugSession {
 const insertDebugSession = step(function* (
   input: NewDebugSession,
   known: DebugSessionRow | undefined,
-  { now, changed, counted }: Context,
+  context: Context,
 ) {
+  const { now, changed, counted } = context;
   const { id, sessionId } = input;
   const existing = known ?? (yield* findRow("debug_session", id));
   if (existing !== undefined) {
@@ -116,7 +118,7 @@ const insertDebugSession = step(function* (
   }
   counted("debug_session", undefined, "initializing");
   changed({ entity: "debug_session", id, op: "open", version: 1, sessionId });
-  return yield* one<DebugSessionRow>(sql`
+  const opened = yield* one<DebugSessionRow>(sql`
     INSERT INTO debug_sessions (
       id,
       session_id,
@@ -143,6 +145,8 @@ const insertDebugSession = step(function* (
       ${now}
     )
     RETURNING *`);
+  yield* noteEntries(opened, [{ kind: "opened" }], context);
+  return opened;
 });
 
 /** Restarts a debug session under the next adapterRun. Its row and its breakpoints stay (D-075). */

@@ -13,6 +13,7 @@ import { SecretNames } from "../model/secretNames.ts";
 import { fail, sealedOperation } from "../operation.ts";
 import { present } from "../present.ts";
 import { all, change, changeEach, first, one, type Statement, sql, step } from "../sql.ts";
+import { noteBreakpoints } from "./debugHistory.ts";
 import { lockDebugSession, requireOpenDebugSession, saveDebugSession } from "./debugState.ts";
 import { textBytes } from "./rows.ts";
 import { requireVersion } from "./versions.ts";
@@ -129,6 +130,10 @@ export const setBreakpoints = sealedOperation({
     }
     const op = insertCount > 0 || unmatched.length > 0 ? "set_breakpoints" : undefined;
     const detail = { kind, sourcePath, breakpoints: breakpoints.length };
+    if (op !== undefined) {
+      const requested = breakpoints.map((breakpoint) => breakpoint.requested);
+      yield* noteBreakpoints(before, { kind, sourcePath }, requested, context);
+    }
     yield* saveDebugSession(before, { breakpoint_count: count }, context, op, detail);
     return yield* readBreakpoints(debugSessionId, kind, sourcePath);
   },

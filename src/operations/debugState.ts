@@ -10,6 +10,8 @@ import { SecretNames } from "../model/secretNames.ts";
 import type { DebugState } from "../model/vocabulary.ts";
 import { fail } from "../operation.ts";
 import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";
+import { noteChange } from "./debugHistory.ts";
+import { deleteSomeRequests, endOutdatedRequests } from "./debugRequestState.ts";
 import { invalidTransition, notFound } from "./failures.ts";
 import { dateOrNull } from "./rows.ts";
 import { dueSession, keepSessionActive, type WithDueSession } from "./sessionActivity.ts";
@@ -98,6 +100,8 @@ export const saveDebugSession = step(function* (
       detail: { state, stopEpoch: stop_epoch, ...detail },
     });
   }
+  yield* noteChange(before, stored, op, context);
+  yield* endOutdatedRequests(before, stored, context);
   wake(debugTopic(row.id));
   return stored;
 });
@@ -133,19 +137,19 @@ const threadsPerStep = 16;
  * Deletes some of the rows that belong to a session's debug sessions, and each debug session after its last row.
  * Returns their number; 0 when none is left.
  */
-export const deleteSomeDebugRows = step(function* (sessionId: string, { counted }: Context) {
+export const deleteSomeDebugRows = step(function* (sessionId: string, { counted }: Pick<Context, "counted">) {
   const debug = yield* first<{ id: string; state: string }>(
     sql`SELECT id, state FROM debug_sessions WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT 1`,
   );
   if (debug === undefined) return 0;
-  const rows = yield* deleteSomeOfDebugSession(debug.id);
+  const rows = yield* deleteSomeOfDebugSession(debug.id, { counted });
   if (rows > 0) return rows;
   counted("debug_session", debug.state, undefined);
   return yield* change(sql`DELETE FROM debug_sessions WHERE id = ${debug.id}`);
 });
 
-/** Deletes some of the events and stops of a debug session. Returns their number; 0 when none is left. */
-export const deleteSomeOfDebugSession = step(function* (id: string) {
+/** Deletes some of the events, stops and requests of a debug session. Returns their number; 0 when none is left. */
+export const deleteSomeOfDebugSession = step(function* (id: string, context: Pick<Context, "counted">) {
   const events = yield* all<{ position: number }>(sql`
     SELECT position FROM debug_events WHERE debug_session_id = ${id} ORDER BY position LIMIT ${eventsPerStep}`);
   const lastEvent = events.at(-1);
@@ -157,7 +161,7 @@ export const deleteSomeOfDebugSession = step(function* (id: string) {
     WHERE debug_session_id = ${id}
     ORDER BY stop_epoch, thread_id LIMIT ${threadsPerStep}`);
   const last = threads.at(-1);
-  if (last === undefined) return 0;
+  if (last === undefined) return yield* deleteSomeRequests(id, context);
   return yield* change(sql`
     DELETE FROM debug_stops
     WHERE debug_session_id = ${id} AND (stop_epoch, thread_id) <= (${last.stop_epoch}, ${last.thread_id})`);

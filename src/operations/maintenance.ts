@@ -10,6 +10,7 @@ import { operation } from "../operation.ts";
 import { all, first, skipLocked, sql, step } from "../sql.ts";
 import { expireArtifacts } from "./artifactState.ts";
 import { expireCommandLeases } from "./commandExpiry.ts";
+import { reapRequests } from "./debugRequestState.ts";
 import { endByForce, settleForcedSession } from "./forcedEnd.ts";
 import { expireKeys } from "./idempotency.ts";
 import { noteServed } from "./serving.ts";
@@ -19,7 +20,7 @@ import { expireWorktreeLeases } from "./worktreeState.ts";
 
 /**
  * Ends what has expired: leases of worktrees and commands, commands that their runners did not stop in time, idle
- * sessions and those past their deadline, runners without heartbeats, artifacts, and idempotency keys. The server runs
+ * sessions and those past their deadline, runners without heartbeats, artifacts, requests to debuggers, and idempotency keys. The server runs
  * it every second.
  *
  * Result   the ids of the ended rows by kind, and the number of keys. more: a kind has reached its bound, so another
@@ -49,6 +50,7 @@ export const reap = operation({
       sessions: sessions.ids,
       runners: yield* reapRunners(limit, context),
       artifacts: yield* expireArtifacts(limit, context),
+      debugRequests: yield* reapRequests(limit, context),
     };
     const keys = yield* expireKeys(limit, context);
     yield* noteServed(context);

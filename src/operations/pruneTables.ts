@@ -146,7 +146,7 @@ const removeWithRows = step(function* (
   const isUsedUp = () => used >= limit;
   for (const { id, at, kept } of rows) {
     for (let left = kept === 0 ? 1 : 0; left > 0 && !isUsedUp(); used += left)
-      left = yield* deleteSomeOfDebugSession(id);
+      left = yield* deleteSomeOfDebugSession(id, context);
     // The next step goes on with this one.
     if (isUsedUp()) break;
     used++;

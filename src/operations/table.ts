@@ -8,6 +8,8 @@ import * as consumers from "./consumers.ts";
 import * as debug from "./debug.ts";
 import * as debugBreakpoints from "./debugBreakpoints.ts";
 import * as debugEvents from "./debugEvents.ts";
+import * as debugHistory from "./debugHistory.ts";
+import * as debugRequests from "./debugRequests.ts";
 import * as files from "./files.ts";
 import * as fsck from "./fsck.ts";
 import * as logAppend from "./logAppend.ts";
@@ -126,6 +128,11 @@ export const operations = {
     list: debug.list,
     follow: debug.follow,
     close: debug.close,
+    request: debugRequests.request,
+    takeRequests: debugRequests.takeRequests,
+    reply: debugRequests.reply,
+    cancelRequest: debugRequests.cancelRequest,
+    history: debugHistory.history,
   },
   changes: {
     since: changes.since,

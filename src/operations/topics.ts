@@ -44,6 +44,12 @@ export const sessionLogTopic = (sessionId: string): string => `session-log:${ses
 export const filesTopic = "files";
 /** The topic of calls that follow the debug session's events. */
 export const debugTopic = (debugSessionId: string): string => `debug:${debugSessionId}`;
+/** The topic of the bridge that waits for requests of the debug session. */
+export const debugQueueTopic = (debugSessionId: string): string => `debug-queue:${debugSessionId}`;
+/** The topic of the call that waits for the answer to a request. */
+export const debugRequestTopic = (requestId: string): string => `debug-request:${requestId}`;
+/** The topic of calls that wait for the next entry in the history of the debug session. */
+export const debugHistoryTopic = (debugSessionId: string): string => `debug-history:${debugSessionId}`;
 
 /** Returns the kind of a topic: its text up to the last colon. Calls are parked on few of them. */
 export function kindOf(topic: string): string {

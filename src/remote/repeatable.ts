@@ -29,6 +29,9 @@ const harmless: ReadonlySet<string> = new Set([
   "files.fail",
   "debug.applyEvent",
   "debug.putStop",
+  "debug.request",
+  "debug.reply",
+  "debug.cancelRequest",
   "maintenance.reap",
 ]);
 

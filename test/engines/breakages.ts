@@ -66,6 +66,10 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
   await store.sessions.touch({ sessionId: bound.id }, { idempotencyKey: newId() });
   const { debugSessionId, adapterRun } = await given.debugStop();
   await store.debug.applyEvent({ debugSessionId, adapterRun, seq: 7, event: "output", body: { output: "a" } });
+  for (const command of ["threads", "modules"])
+    await store.debug.request({ debugSessionId, command, wait: false, timeoutMs: 600_000 });
+  const { requests } = await store.debug.takeRequests({ debugSessionId, adapterRun, limit: 1, waitMs: 0 });
+  for (const request of requests) await store.debug.reply({ debugSessionId, adapterRun, request, body: {} });
 
   const update = (table: string, set: string, id: string, more = "") =>
     `UPDATE ${table} SET ${set} WHERE id = '${id}'${more}`;
@@ -268,6 +272,28 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
       check: "debug-command",
       statements: [update("debug_sessions", `command_id = '${queuedId}'`, debugSessionId)],
       mend: [update("debug_sessions", "command_id = NULL", debugSessionId)],
+    },
+    {
+      check: "debug-history-gap",
+      also: ["debug-request-entry"],
+      statements: [ofDebug("debug_history", "position = 100", " AND kind = 'answered'")],
+      mend: [
+        ofDebug(
+          "debug_history",
+          "position = (SELECT ended_position FROM debug_requests WHERE ended_position IS NOT NULL)",
+          " AND position = 100",
+        ),
+      ],
+    },
+    {
+      check: "debug-request-entry",
+      statements: [ofDebug("debug_history", "kind = 'state'", " AND kind = 'asked'")],
+      mend: [ofDebug("debug_history", "kind = 'asked'", " AND kind = 'state' AND request_id IS NOT NULL")],
+    },
+    {
+      check: "debug-request-open",
+      statements: [ofDebug("debug_requests", "adapter_run = 2", " AND state = 'queued'")],
+      mend: [ofDebug("debug_requests", "adapter_run = 1", " AND state = 'queued'")],
     },
     {
       check: "counter",

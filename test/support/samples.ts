@@ -32,6 +32,7 @@ const corrections: Readonly<Record<string, () => Record<string, unknown>>> = {
   "logs.follow": () => ({ line: undefined, lastLines: undefined }),
   "logs.followSession": () => ({ after: "0.0", start: "beginning" }),
   "logs.mark": () => ({ phase: "run", commandId: newId(), fence: 1 }),
+  "debug.history": () => ({ last: undefined }),
   "debug.setBreakpoints": () => ({ sourcePath: "/srv/a.js" }),
   "tokens.verify": () => ({ token: formatToken("personal", createSecret().secret) }),
 };

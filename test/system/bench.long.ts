@@ -248,6 +248,7 @@ describe("the basis of the benchmarks", () => {
       now: new Date(0),
       limits: defaultLimits,
       serverState: idleServer,
+      actor: undefined,
       wake: () => undefined,
       changed: () => undefined,
       counted: () => undefined,

@@ -22,6 +22,24 @@ const lastSeq = sql`COALESCE(
 /** The events of a session that is being deleted go before it does. */
 const hasEvents = sql`(${lastPosition} IS NOT NULL OR ended_at IS NULL)`;
 
+const requests = byId(sql`debug_requests`);
+const entries = sql`(SELECT count(*) FROM debug_history WHERE debug_session_id = debug_sessions.id)`;
+const entryPosition = (order: Statement): Statement => sql`(
+  SELECT position FROM debug_history WHERE debug_session_id = debug_sessions.id ORDER BY position ${order} LIMIT 1)`;
+const entryCount = sql`${entryPosition(sql`DESC`)} - ${entryPosition(sql`ASC`)} + 1`;
+/** The first entry of the history of a request's debug session: those before it were dropped. */
+const firstEntry = sql`(
+  SELECT debug_history.position FROM debug_history
+  WHERE debug_history.debug_session_id = debug_requests.debug_session_id
+  ORDER BY debug_history.position LIMIT 1)`;
+/** The condition of a request without an entry of this kind at this position, although it was not dropped. */
+const lacksEntry = (position: Statement, kind: Statement): Statement => sql`(
+  ${position} >= ${firstEntry} AND NOT EXISTS (
+    SELECT 1 FROM debug_history
+    WHERE debug_history.debug_session_id = debug_requests.debug_session_id
+      AND debug_history.position = ${position} AND debug_history.request_id = debug_requests.id
+      AND debug_history.kind = ${kind}))`;
+
 export const debugChecks: readonly Check[] = [
   {
     name: "debug-breakpoint-count",
@@ -102,5 +120,43 @@ export const debugChecks: readonly Check[] = [
           WHERE commands.id = debug_sessions.command_id AND commands.session_id = debug_sessions.session_id)`,
     },
     remedy: "Close the debug session, and open it again.",
+  },
+  {
+    name: "debug-history-gap",
+    says: "The entries in the history of a debug session are numbered without a gap.",
+    walk,
+    rows: 64,
+    rule: { id, found: entries, expected: entryCount, broken: sql`${entries} <> ${entryCount}` },
+    remedy: "A part of the history is lost. Nothing else depends on it.",
+  },
+  {
+    name: "debug-request-entry",
+    says: "Each request to a debugger has its entry in the history, and so has its end.",
+    walk: requests,
+    rows: 2_000,
+    rule: {
+      id,
+      found: sql`debug_requests.position`,
+      broken: sql`
+        ${lacksEntry(sql`debug_requests.position`, sql`'asked'`)}
+        OR ${lacksEntry(sql`debug_requests.ended_position`, sql`debug_requests.state`)}`,
+    },
+    remedy: "A part of the history is lost. Nothing else depends on it.",
+  },
+  {
+    name: "debug-request-open",
+    says: "An open request to a debugger is one to the current run of the adapter of an open debug session.",
+    walk: requests,
+    rows: 5_000,
+    rule: {
+      id,
+      found: sql`state`,
+      broken: sql`
+        ended_at IS NULL AND NOT EXISTS (
+          SELECT 1 FROM debug_sessions
+          WHERE debug_sessions.id = debug_requests.debug_session_id AND debug_sessions.ended_at IS NULL
+            AND debug_sessions.adapter_run = debug_requests.adapter_run)`,
+    },
+    remedy: "Cancel the request (debug.cancelRequest). It ends by itself when its time is over.",
   },
 ];

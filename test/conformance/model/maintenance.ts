@@ -47,7 +47,8 @@ export const maintenance = modelOf("maintenance", {
       const sessions = reapSessions(state);
       const runners = reapRunners(state);
       const artifacts = expireArtifacts(state);
-      return { commands, worktrees, sessions, runners, artifacts, keys: expireKeys(state), more: false };
+      const ids = { commands, worktrees, sessions, runners, artifacts, debugRequests: [] };
+      return { ...ids, keys: expireKeys(state), more: false };
     },
     ordered(answer) {
       const entries = Object.entries((answer ?? {}) as Record<string, unknown>);

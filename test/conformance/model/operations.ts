@@ -33,6 +33,7 @@ export const modelled: Readonly<Record<string, ModelOperation>> = {
 };
 
 const ownModel = "test/unit/operations/debug.model.test.ts has a model of its own";
+const ownRequestModel = "test/unit/operations/debugRequests.model.test.ts has a model of its own";
 const iterates = "an iteration, which conformance/subjects/logs.ts and changes.ts compare with what was written";
 const serving = "reports what the server does at the moment, which no row tells";
 const readsWhole = "each run ends with a comparison of all rows, which it reads with the lists";
@@ -46,6 +47,7 @@ export const leftOut: Readonly<Record<string, string>> = {
   ...left("maintenance", ["stats", "health"], serving),
   ...left("debug", ["open", "setBreakpoints", "bindBreakpoints", "applyEvent", "putStop"], ownModel),
   ...left("debug", ["patchState", "get", "list", "follow", "close"], ownModel),
+  ...left("debug", ["request", "takeRequests", "reply", "cancelRequest", "history"], ownRequestModel),
   ...left("repositories", ["list"], readsWhole),
   ...left("runners", ["list"], readsWhole),
   ...left("logs", ["archive"], archiving),

@@ -85,6 +85,30 @@ const uses: Readonly<Record<string, (store: Store) => Promise<{ sessionId: strin
     const { sessionId, debugSession } = await debuggedSession(store);
     return { sessionId, use: () => store.debug.close({ debugSessionId: debugSession.id }) };
   },
+  async "debug.request"(store) {
+    const { sessionId, debugSession } = await debuggedSession(store);
+    const request = { debugSessionId: debugSession.id, command: "threads", wait: false };
+    return { sessionId, use: () => store.debug.request(request) };
+  },
+  async "debug.takeRequests, of a request"(store) {
+    const { sessionId, adapter } = await debuggedSession(store);
+    const { debugSessionId } = adapter;
+    await store.debug.request({ debugSessionId, command: "threads", wait: false, timeoutMs: 600_000 });
+    return { sessionId, use: () => store.debug.takeRequests(adapter) };
+  },
+  async "debug.reply"(store) {
+    const { sessionId, adapter } = await debuggedSession(store);
+    const { debugSessionId } = adapter;
+    await store.debug.request({ debugSessionId, command: "threads", wait: false, timeoutMs: 600_000 });
+    const { requests } = await store.debug.takeRequests(adapter);
+    return { sessionId, use: () => store.debug.reply({ ...adapter, request: requests[0] ?? assert.fail() }) };
+  },
+  async "debug.cancelRequest"(store) {
+    const { sessionId, debugSession } = await debuggedSession(store);
+    const request = { debugSessionId: debugSession.id, command: "threads", wait: false, timeoutMs: 600_000 };
+    const { id: requestId } = await store.debug.request(request);
+    return { sessionId, use: () => store.debug.cancelRequest({ requestId }) };
+  },
   async "artifacts.record"(store) {
     const { session } = await fixtures(store).session({ idleTtlMs });
     return { sessionId: session.id, use: () => fixtures(store).artifact({ sessionId: session.id }) };
@@ -149,6 +173,10 @@ const others: typeof uses = {
   async "a read"(store) {
     const { sessionId, debugSession } = await debuggedSession(store);
     return { sessionId, use: () => store.debug.get({ debugSessionId: debugSession.id }) };
+  },
+  async "a bridge that waits for requests"(store) {
+    const { sessionId, adapter } = await debuggedSession(store);
+    return { sessionId, use: () => store.debug.takeRequests({ ...adapter, waitMs: 0 }) };
   },
   async "a report of an adapter that was replaced"(store) {
     const { sessionId, adapter } = await debuggedSession(store);

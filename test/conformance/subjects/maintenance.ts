@@ -301,6 +301,7 @@ export function maintenanceConformance(backend: TestedBackend): void {
         sessions: { pending: 1, running: 1 },
         artifacts: {},
         commands: { queued: 1, running: 1 },
+        debug_requests: {},
         debug_sessions: {},
         discarded_files: {},
         logs: { open: 1 },

@@ -110,12 +110,17 @@ const calls: Readonly<Record<string, Call>> = {
   "debug.patchState debugSessionId": (s) => s.debug.patchState({ ...adapter, expectedEpoch: 0, state: "running" }),
   "debug.get debugSessionId": (s) => s.debug.get({ debugSessionId: unknown }),
   "debug.follow debugSessionId": (s) => s.debug.follow({ debugSessionId: unknown }).next(),
+  "debug.request debugSessionId": (s) => s.debug.request({ debugSessionId: unknown, command: "threads" }),
+  "debug.takeRequests debugSessionId": (s) => s.debug.takeRequests(adapter),
+  "debug.reply debugSessionId": (s) => s.debug.reply({ ...adapter, request: { id: unknown, command: "threads" } }),
+  "debug.cancelRequest requestId": (s) => s.debug.cancelRequest({ requestId: unknown }),
+  "debug.history debugSessionId": (s) => s.debug.history({ debugSessionId: unknown }),
   "debug.close debugSessionId": (s) => s.debug.close({ debugSessionId: unknown }),
 };
 
 /** The fields that only filter rows, or of which no row is required. */
 const exempt = (name: string): boolean =>
-  /\.list \w+$|^changes\.|^runners\.register bootId$|^sessions\.delete sessionId$/.test(name);
+  /\.list \w+$|^changes\.|^runners\.register bootId$|^sessions\.delete sessionId$|^debug\.request threadId$/.test(name);
 
 export function referencesConformance(backend: TestedBackend): void {
   it(`${backend.name}: a call is listed for every field that names a row`, () => {

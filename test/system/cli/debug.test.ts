@@ -128,6 +128,80 @@ suite("debug", { concurrency: 2 }, () => {
     assert.deepEqual(JSON.parse(bySession.stdout)[0].debugSession.id, debugSessionId);
   });
 
+  test("debug request asks the debugger that another process holds, and debug show --history tells of it", async (t) => {
+    const { folder, url } = workingFolder(t, { init: false });
+    const store = await openStore({ url });
+    t.after(() => store.close());
+    const { debugSessionId, adapterRun, view } = await fixtures(store).debugStop({ name: "main" });
+    const { sessionId } = view.debugSession;
+    const adapter = { debugSessionId, adapterRun };
+    const bridge = async (count: number) => {
+      for (let answered = 0; answered < count; ) {
+        const { requests } = await store.debug.takeRequests({ ...adapter, waitMs: 60_000 });
+        for (const request of requests) {
+          const { command, arguments: args, stopEpoch, requestedBy } = request;
+          assert.match(requestedBy ?? "", /^cli:/);
+          const response =
+            command === "next"
+              ? { body: { stopEpoch } }
+              : args?.expression === "x"
+                ? { success: false, message: "x is not defined" }
+                : { body: { result: "2", variablesReference: 0 } };
+          await store.debug.reply({ ...adapter, request, ...response }, { actor: "bridge" });
+          answered++;
+        }
+      }
+    };
+    const serving = bridge(3);
+    const evaluate = (expression: string) => [
+      "debug",
+      "request",
+      sessionId,
+      "evaluate",
+      "--arguments",
+      JSON.stringify({ expression }),
+    ];
+    const two = await run(folder, [...evaluate("1 + 1"), "--url", url]);
+    assert.deepEqual([two.code, two.stdout], [0, '{"result":"2","variablesReference":0}\n'], two.stderr);
+    const refused = await run(folder, [...evaluate("x"), "--url", url]);
+    assert.deepEqual([refused.code, refused.stderr], [1, "debug-server-db: x is not defined\n"]);
+    const next = await run(folder, ["debug", "request", debugSessionId, "next", "--url", url, "--json"]);
+    assert.deepEqual([JSON.parse(next.stdout).success, JSON.parse(next.stdout).body], [true, { stopEpoch: 1 }]);
+    await serving;
+    const late = await run(folder, ["debug", "request", debugSessionId, "next", "--epoch", "1", "--url", url]);
+    assert.equal(late.code, 1);
+    assert.match(late.stderr, /the stop 1 of debug session \S+ is over/);
+    const wrong = await run(folder, ["debug", "request", debugSessionId, "evaluate", "--arguments", "1", "--url", url]);
+    assert.equal(wrong.code, 2);
+    const shown = await run(folder, ["debug", "show", sessionId, "--history", "--url", url]);
+    const history = shown.stdout.slice(shown.stdout.indexOf("history of main"));
+    assert.deepEqual(
+      history
+        .replace(/\d\d:\d\d:\d\d\.\d{3}/g, "TIME")
+        .replace(/cli:\S+/g, "CLI")
+        .replaceAll(/ +/g, " ")
+        .trimEnd()
+        .split("\n")
+        .slice(2),
+      [
+        " 1 TIME opened",
+        ' 2 TIME state "state":"running"',
+        ' 3 TIME breakpoints "kind":"source","sourcePath":"/srv/main.js","count":1,"breakpoints":[{"line":3}]',
+        ' 4 TIME CLI asked evaluate "expression":"1 + 1"',
+        " 5 TIME bridge answered evaluate: 2",
+        ' 6 TIME CLI asked evaluate "expression":"x"',
+        " 7 TIME bridge answered evaluate: refused: x is not defined",
+        " 8 TIME CLI asked next",
+        ' 9 TIME bridge answered next: "stopEpoch":1',
+        '10 TIME bridge state "state":"running"',
+      ],
+    );
+    const [json] = JSON.parse(
+      (await run(folder, ["debug", "show", sessionId, "--history", "--json", "--url", url])).stdout,
+    );
+    assert.equal(json.history.length, 10);
+  });
+
   test("an unknown id, or text that is no id, is reported in one sentence", async (t) => {
     const { folder, url } = workingFolder(t, { init: false });
     await (await openStore({ url })).close();

@@ -42,6 +42,7 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
   const { artifact: gone } = await fixture.artifact({ sessionId: session.id, uri: `${uri}&old` });
   await store.artifacts.delete({ artifactId: gone.id });
   const { debugSessionId } = await fixture.debugStop({ sessionId: session.id });
+  const assignment = JSON.stringify({ expression: "apiToken", value: secret });
   const { worktree } = await fixture.lease();
   const { account } = await fixture.account();
   const rotated = await fixture.token({ accountId: account.id });
@@ -85,7 +86,8 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["artifacts list", [], "rows"],
     ["files list", [], "rows"],
     ["logs show", [command.id]],
-    ["debug show", [debugSessionId]],
+    ["debug request", [debugSessionId, "setExpression", "--arguments", assignment, "--no-wait"]],
+    ["debug show", [debugSessionId, "--history"]],
     ["commands cancel", [command.id, "--force"], "rows"],
     ["logs tail", [command.id]],
     ["sessions cancel", [session.id]],

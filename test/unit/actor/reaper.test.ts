@@ -7,7 +7,16 @@ import { Reaped } from "../../../src/model/reaped.ts";
 import type { Reply } from "../../../src/wire.ts";
 import { mockTime } from "../../support/mockedTime.ts";
 
-const nothing = { commands: [], worktrees: [], sessions: [], runners: [], artifacts: [], keys: 0, more: 0 };
+const nothing = {
+  commands: [],
+  worktrees: [],
+  sessions: [],
+  runners: [],
+  artifacts: [],
+  debugRequests: [],
+  keys: 0,
+  more: 0,
+};
 const answered = (pass: object): Reply => [1, 0, [true, Reaped.toWire({ ...nothing, ...pass })]];
 const failed = (code: string): Reply => [1, 0, [false, [code, "why", "not_run", {}]]];
 
@@ -46,7 +55,7 @@ it("a pass that left rows is followed by the next one at once, and reports what 
   const { tick, events } = startTicking(t, [Promise.resolve(answered({ sessions: ["a"], more: 1 }))]);
   assert.deepEqual([await tick(100), await tick(0), await tick(0)], [1, 2, 2]);
   assert.deepEqual(events, [
-    { type: "reaped", commands: [], worktrees: [], sessions: ["a"], runners: [], artifacts: [] },
+    { type: "reaped", commands: [], worktrees: [], sessions: ["a"], runners: [], artifacts: [], debugRequests: [] },
   ]);
 });
 

@@ -13,6 +13,7 @@ const context: Context = {
   now: new Date(),
   limits: defaultLimits,
   serverState: idleServer,
+  actor: undefined,
   wake: () => undefined,
   changed: () => undefined,
   counted: () => undefined,

@@ -13,7 +13,7 @@
 -- 0013_session_log.postgres.sql 57c6966f78a5ba86d01a6dd7664afd5da5f563dce75b9366f88a0d9a43f73cf5
 -- 0014_places.postgres.sql d3b4698a17dc19cd89ce96a953679edd1d3cac903e9645e27585ab7bb9733d79
 -- 0015_discarded_logs.postgres.sql e67ee25f0c691f95eaf0506635150fc266f5d739cc9096ad0fa4b52f93862479
--- 0016_labels.postgres.sql ce47c10dccebbe8ab618cf0d68cda8972c0e65173acd16e9237e0370777c0901
+-- 0016_debug_requests.postgres.sql bd3cf474e3c2bc3a5cbb6cb981ea8e73015077fe45a4529716215241d7614efa
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -188,7 +188,6 @@ CREATE TABLE commands (
   stop_at timestamp with time zone,
   confirmed_fence bigint NOT NULL DEFAULT 0,
   lost_claims bigint NOT NULL DEFAULT 0,
-  requires text COLLATE "C" NOT NULL DEFAULT ''::text,
   CONSTRAINT commands_attempt_check CHECK (attempt >= 0),
   CONSTRAINT commands_check CHECK ((state = ANY (ARRAY['running'::text, 'cancelling'::text])) = (lease_expires_at IS NOT NULL)),
   CONSTRAINT commands_check1 CHECK (lease_expires_at IS NULL OR runner_id IS NOT NULL),
@@ -223,8 +222,6 @@ CREATE INDEX commands_page_of_runner ON commands USING btree (runner_id, created
 CREATE INDEX commands_page_of_state ON commands USING btree (state, created_at, id);
 
 CREATE INDEX commands_ready ON commands USING btree (session_id, sequence) WHERE state = 'queued'::text;
-
-CREATE INDEX commands_requires ON commands USING btree (requires) WHERE requires <> ''::text AND ended_at IS NULL;
 
 CREATE INDEX commands_stop ON commands USING btree (stop_at) WHERE stop_at IS NOT NULL;
 
@@ -282,6 +279,72 @@ CREATE TABLE debug_events (
   CONSTRAINT debug_events_seq_check CHECK (seq > 0),
   CONSTRAINT debug_events_stop_epoch_check CHECK (stop_epoch >= 0)
 );
+
+CREATE TABLE debug_history (
+  debug_session_id uuid NOT NULL,
+  "position" bigint NOT NULL,
+  at timestamp with time zone NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  actor text COLLATE "C",
+  adapter_run bigint NOT NULL,
+  stop_epoch bigint NOT NULL,
+  event_position bigint NOT NULL,
+  request_id uuid,
+  detail json,
+  CONSTRAINT debug_history_adapter_run_check CHECK (adapter_run > 0),
+  CONSTRAINT debug_history_debug_session_id_fkey FOREIGN KEY (debug_session_id) REFERENCES debug_sessions(id) ON DELETE CASCADE,
+  CONSTRAINT debug_history_event_position_check CHECK (event_position > 0),
+  CONSTRAINT debug_history_pkey PRIMARY KEY (debug_session_id, "position"),
+  CONSTRAINT debug_history_position_check CHECK ("position" > 0),
+  CONSTRAINT debug_history_stop_epoch_check CHECK (stop_epoch >= 0)
+);
+
+CREATE TABLE debug_requests (
+  id uuid NOT NULL,
+  debug_session_id uuid NOT NULL,
+  "position" bigint NOT NULL,
+  adapter_run bigint NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  command text COLLATE "C" NOT NULL,
+  exact_arguments json,
+  arguments json,
+  stop_epoch bigint,
+  thread_id bigint,
+  requested_by text COLLATE "C",
+  success boolean,
+  body json,
+  message text COLLATE "C",
+  cut boolean NOT NULL DEFAULT false,
+  reason text COLLATE "C",
+  cancel_due boolean NOT NULL DEFAULT false,
+  created_at timestamp with time zone NOT NULL,
+  expires_at timestamp with time zone NOT NULL,
+  taken_at timestamp with time zone,
+  ended_at timestamp with time zone,
+  ended_position bigint,
+  CONSTRAINT debug_requests_adapter_run_check CHECK (adapter_run > 0),
+  CONSTRAINT debug_requests_check CHECK (ended_position > "position"),
+  CONSTRAINT debug_requests_check1 CHECK ((state = 'queued'::text OR state = 'taken'::text) = (ended_at IS NULL)),
+  CONSTRAINT debug_requests_check2 CHECK ((ended_at IS NULL) = (ended_position IS NULL)),
+  CONSTRAINT debug_requests_check3 CHECK ((state = 'answered'::text) = (success IS NOT NULL)),
+  CONSTRAINT debug_requests_check4 CHECK (state <> 'queued'::text OR taken_at IS NULL),
+  CONSTRAINT debug_requests_check5 CHECK (state <> 'taken'::text OR taken_at IS NOT NULL),
+  CONSTRAINT debug_requests_check6 CHECK (ended_at IS NULL OR exact_arguments IS NULL),
+  CONSTRAINT debug_requests_debug_session_id_fkey FOREIGN KEY (debug_session_id) REFERENCES debug_sessions(id) ON DELETE CASCADE,
+  CONSTRAINT debug_requests_debug_session_id_position_key UNIQUE (debug_session_id, "position"),
+  CONSTRAINT debug_requests_pkey PRIMARY KEY (id),
+  CONSTRAINT debug_requests_position_check CHECK ("position" > 0),
+  CONSTRAINT debug_requests_state_check CHECK (state = 'queued'::text OR state = 'taken'::text OR state = 'answered'::text OR state = 'failed'::text OR state = 'expired'::text OR state = 'cancelled'::text),
+  CONSTRAINT debug_requests_stop_epoch_check CHECK (stop_epoch > 0)
+);
+
+CREATE INDEX debug_requests_cancel ON debug_requests USING btree (debug_session_id, "position") WHERE cancel_due;
+
+CREATE INDEX debug_requests_ended ON debug_requests USING btree (debug_session_id, ended_position) WHERE ended_position IS NOT NULL;
+
+CREATE INDEX debug_requests_expiry ON debug_requests USING btree (expires_at) WHERE ended_at IS NULL;
+
+CREATE INDEX debug_requests_open ON debug_requests USING btree (debug_session_id, "position") WHERE ended_at IS NULL;
 
 CREATE TABLE debug_sessions (
   id uuid NOT NULL,
@@ -613,8 +676,6 @@ CREATE TABLE sessions (
   last_signal text COLLATE "C",
   pinned boolean NOT NULL DEFAULT false,
   logs_pruned_at timestamp with time zone,
-  requires text COLLATE "C" NOT NULL DEFAULT ''::text,
-  ready_requires text COLLATE "C" NOT NULL DEFAULT ''::text,
   CONSTRAINT sessions_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
   CONSTRAINT sessions_active_commands_check CHECK (active_commands >= 0),
   CONSTRAINT sessions_check CHECK ((state = 'completed'::text OR state = 'failed'::text OR state = 'cancelled'::text OR state = 'expired'::text) = (ended_at IS NOT NULL)),
@@ -662,7 +723,7 @@ CREATE INDEX sessions_page_of_state ON sessions USING btree (state, created_at, 
 
 CREATE INDEX sessions_page_of_token ON sessions USING btree (token_id, created_at, id) WHERE token_id IS NOT NULL;
 
-CREATE INDEX sessions_ready ON sessions USING btree (ready_requires, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
+CREATE INDEX sessions_ready ON sessions USING btree (ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
 
 CREATE INDEX sessions_working ON sessions USING btree (worktree_id, active_commands) WHERE worktree_id IS NOT NULL AND active_commands > 0;
 
