@@ -299,9 +299,9 @@ export class Mailbox {
     try {
       if (group.length > 0) unrun = await this.#run(group);
     } catch (error) {
-      if (error instanceof StoreError && error.code === "busy") {
+      if (passes(error)) {
         unrun = await this.#runReadsOf(group, error);
-        delayMs = busyPauseMs;
+        delayMs = pauseAfter(error);
       } else this.#failAll(group, error);
     } finally {
       this.#touchedTopics.clear();
@@ -521,8 +521,8 @@ export class Mailbox {
   }
 
   /**
-   * Runs the reads of a group that found the write lock taken by another process, except those that follow a write of
-   * the same client (D-015). Returns the other entries in the order of the group, without those that have waited for too
+   * Runs the reads of a group that found the write lock taken by another process, or a server that does not write, except
+   * those that follow a write of the same client (D-015). Returns the other entries in the order of the group, without those that have waited for too
    * long, which fail.
    */
   async #runReadsOf(group: readonly Entry[], busy: StoreError): Promise<readonly Entry[]> {
@@ -530,6 +530,7 @@ export class Mailbox {
     const reads: Entry[] = [];
     const unrun = new Set<Entry>();
     this.#figures.countBusyRetry();
+    if (busy.code === "read_only" && group.some(writes)) this.#options.onWrite?.(busy.code);
     for (const entry of group) {
       if (writes(entry)) blocked.add(entry.client);
       if (blocked.has(entry.client)) unrun.add(entry);
@@ -538,7 +539,7 @@ export class Mailbox {
     try {
       if (reads.length > 0) for (const entry of await this.#run(reads)) unrun.add(entry);
     } catch (error) {
-      if (error instanceof StoreError && error.code === "busy") for (const entry of reads) unrun.add(entry);
+      if (passes(error)) for (const entry of reads) unrun.add(entry);
       else this.#failAll(reads, error);
     }
     for (const entry of unrun) {
@@ -587,6 +588,15 @@ export class Mailbox {
   }
 }
 
+/** Checks whether a transaction could not begin for a reason that passes, so its calls wait. */
+function passes(error: unknown): error is StoreError {
+  return error instanceof StoreError && (error.code === "busy" || (error.code === "read_only" && error.retryable));
+}
+
+function pauseAfter({ code }: StoreError): number {
+  return code === "busy" ? busyPauseMs : readOnlyPauseMs;
+}
+
 /** Returns the code of a transaction that failed as a whole. */
 function codeOf(error: unknown): ErrorCode {
   return error instanceof StoreError ? error.code : "internal";
@@ -609,3 +619,6 @@ function heldAgainMs({ arrivedAtMs }: Entry, clock: Clock): number {
 
 /** The pause before the next group, after one that found the write lock taken. */
 const busyPauseMs = 5;
+
+/** The pause before the next group, after one that found a server that does not write. A failover takes seconds. */
+const readOnlyPauseMs = 100;

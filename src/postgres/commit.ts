@@ -68,7 +68,8 @@ async function statusOf(xid: string, connection: PostgresConnection): Promise<"c
       if (status === "committed" || status === "aborted") return status;
       if (status !== "in progress") return "unknown";
     } catch (error) {
-      if (error instanceof StoreError && error.code !== "busy") return "unknown";
+      // After a failover, the address may lead to a standby for a while.
+      if (error instanceof StoreError && error.code !== "busy" && error.code !== "read_only") return "unknown";
     }
     await sleep(20);
   }

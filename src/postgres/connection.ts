@@ -6,7 +6,7 @@ import type { Synchronous } from "../driver.ts";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { realTime } from "../realTime.ts";
-import { translate } from "./errors.ts";
+import { readOnlyServer, translate } from "./errors.ts";
 import { openClass, openKey } from "./locks.ts";
 import { sessionSettings } from "./session.ts";
 
@@ -21,9 +21,14 @@ export interface ConnectionOptions {
    * opened, and may refuse it.
    */
   readonly onOpened?: ((client: pg.Client) => Promise<void>) | undefined;
+  /** True for a process that only reads, which may do that on a standby. */
+  readonly readsOnly?: boolean | undefined;
   /** True for migrations, which lift the server's limits for their transactions: an answer may take any time. */
   readonly waitsLong?: boolean | undefined;
 }
+
+/** The longest time between two attempts to reach a server. */
+const retryDelayMsMax = 1_000;
 
 export class PostgresConnection {
   readonly #options: ConnectionOptions;
@@ -31,6 +36,7 @@ export class PostgresConnection {
   #client: Promise<pg.Client> | undefined;
   /** The connection that is open. */
   #live: pg.Client | undefined;
+  #openedAtMs = 0;
   /** The time before which no attempt is made to connect, so that a server that is down is not flooded. */
   #retryAtMs = 0;
   #retryDelayMs = 0;
@@ -61,7 +67,7 @@ export class PostgresConnection {
       (error: StoreError) => {
         this.#client = undefined;
         this.#lastFailure = error;
-        this.#retryDelayMs = Math.min(1_000, Math.max(20, this.#retryDelayMs * 2));
+        this.#retryDelayMs = Math.min(retryDelayMsMax, Math.max(20, this.#retryDelayMs * 2));
         this.#retryAtMs = realTime.elapsed() + this.#retryDelayMs;
       },
     );
@@ -72,6 +78,14 @@ export class PostgresConnection {
   drop(client: pg.Client): void {
     this.#forget(client);
     client.connection.stream.destroy();
+  }
+
+  /**
+   * Closes a connection to a server that does not write, so that the next one can lead to another server. One that was
+   * opened just now stays for a moment, because its server can still be read.
+   */
+  leave(client: pg.Client): void {
+    if (realTime.elapsed() - this.#openedAtMs > retryDelayMsMax) this.drop(client);
   }
 
   #forget(client: pg.Client): void {
@@ -91,7 +105,7 @@ export class PostgresConnection {
   }
 
   async #connect(): Promise<pg.Client> {
-    const { url, limits, synchronous, waitsLong = false, onOpened } = this.#options;
+    const { url, limits, synchronous, waitsLong = false, readsOnly = false, onOpened } = this.#options;
     const client = new pg.Client({
       connectionString: url,
       // Names the process where a migration, or a person, looks for those that use a database.
@@ -112,6 +126,7 @@ export class PostgresConnection {
     try {
       await client.connect();
       await client.query(sessionSettings(limits, synchronous));
+      if (!readsOnly && (await isStandby(client))) throw readOnlyServer();
       if (onOpened !== undefined) {
         await client.query(`
           SET lock_timeout = ${limits.busyGiveUpMs}; SET statement_timeout = ${limits.busyGiveUpMs + limits.statementMs};
@@ -120,16 +135,23 @@ export class PostgresConnection {
         await onOpened(client);
       }
       this.#live = client;
+      this.#openedAtMs = realTime.elapsed();
       return client;
     } catch (error) {
       client.connection.stream.destroy();
       const reason = translate(error);
       throw new StoreError(reason.code, `${shownAddress(url)}: ${reason.message}`, {
         details: reason.details,
+        retryable: reason.retryable,
         cause: error,
       });
     }
   }
+}
+
+async function isStandby(client: pg.Client): Promise<boolean> {
+  const { rows } = await client.query<{ standby: number }>("SELECT pg_is_in_recovery() AS standby");
+  return rows[0]?.standby === 1;
 }
 
 /** Returns the host, port and database of a URL, without user and password. */

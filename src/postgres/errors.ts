@@ -23,7 +23,6 @@ const codes: readonly ErrorTableRow[] = [
   ["3D000", "incompatible", "there is no such database: create it with createdb, or correct the URL"],
   ["3F000", "incompatible", "there is no such schema: create it, or correct the search_path"],
   ["42501", "incompatible", "the user lacks a privilege: grant it"],
-  ["25006", "read_only", "the server is read-only: connect to the primary"],
   ["XX001", "corrupt", "the database is damaged"],
   ["XX002", "corrupt", "an index of the database is damaged"],
 ];
@@ -33,6 +32,7 @@ const codes: readonly ErrorTableRow[] = [
  */
 export function translate(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
+  if (isReadOnly(error)) return readOnlyServer(error);
   if (isLost(error))
     return new StoreError("busy", `the server cannot be reached (${(error as Error).message})`, { cause: error });
   const { code: sqlState, constraint } = error as { code?: string; constraint?: string };
@@ -52,6 +52,20 @@ export function isLost(error: unknown): boolean {
   return /^(?:08|57P0|25P03|25P04|0A000)/.test(error.code ?? "");
 }
 
+/** Returns true when the server refused to write: it is a standby, or its database is read-only. */
+export function isReadOnly(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === "25006";
+}
+
+/** Builds the error for a server that cannot be written. It may be retried, because a failover passes. */
+export function readOnlyServer(cause?: unknown): StoreError {
+  return new StoreError("read_only", "the server is read-only: connect to the primary", {
+    retryable: true,
+    details: { sqlState: "25006" },
+    cause,
+  });
+}
+
 /** Returns true when the query waited for a lock for too long. */
 export function isLockTimeout(error: unknown): boolean {
   return error instanceof pg.DatabaseError && error.code === "55P03";
@@ -67,8 +81,12 @@ export class QueryFailed extends Error {
 /** A failed query after which the connection cannot be used any more. */
 export class ConnectionLost extends QueryFailed {}
 
-/** Throws the error of a query as one of the two classes above. */
+/** A query that a server refused because it is read-only. Another one may be behind the same address soon. */
+export class ServerReadOnly extends QueryFailed {}
+
+/** Throws the error of a query as one of the classes above. */
 export function rethrow(error: unknown): never {
+  if (isReadOnly(error)) throw new ServerReadOnly(error);
   throw isLost(error) ? new ConnectionLost(error) : new QueryFailed(error);
 }
 

@@ -3,6 +3,7 @@
 // Only speed depends on them (D-048), because waiting calls also run again at an interval.
 
 import { randomUUID } from "node:crypto";
+import type pg from "pg";
 import { realTime } from "../realTime.ts";
 import type { Touched } from "../wire.ts";
 import type { PostgresConnection } from "./connection.ts";
@@ -40,9 +41,17 @@ export class PostgresListener {
 
   /** Starts to listen. Fails when the connection fails. */
   async start(): Promise<void> {
-    const client = await this.#options.connection.get();
-    client.on("notification", ({ payload = "" }) => this.#receive(payload));
-    await client.query(`LISTEN ${this.#options.channel}`);
+    const { connection, channel } = this.#options;
+    const client = await connection.get();
+    const receive = ({ payload = "" }: pg.Notification): void => this.#receive(payload);
+    client.on("notification", receive);
+    try {
+      await client.query(`LISTEN ${channel}`);
+    } catch (error) {
+      client.off("notification", receive);
+      connection.drop(client);
+      throw error;
+    }
     this.#listening = true;
   }
 

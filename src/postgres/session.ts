@@ -28,8 +28,11 @@ export function sessionSettings(limits: Limits, synchronous: Synchronous): strin
     synchronous_commit: synchronous === "full" ? "on" : "off",
   };
   return [
+    // A hot standby runs nothing at the level that a server may have as its default.
+    "BEGIN ISOLATION LEVEL READ COMMITTED",
     ...Object.entries(settings).map(([name, value]) => `SET ${name} = ${value}`),
     // PostgreSQL 17 and newer.
     "SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('transaction_timeout', true) IS NOT NULL",
+    "COMMIT",
   ].join("; ");
 }

@@ -20,7 +20,15 @@ import { type Body, BodyRun, type Query } from "../sql.ts";
 import { batchesOf } from "./batches.ts";
 import { commit, ownXid } from "./commit.ts";
 import type { PostgresConnection } from "./connection.ts";
-import { ConnectionLost, isLockTimeout, QueryFailed, rethrow, transactionLost, translate } from "./errors.ts";
+import {
+  ConnectionLost,
+  isLockTimeout,
+  QueryFailed,
+  rethrow,
+  ServerReadOnly,
+  transactionLost,
+  translate,
+} from "./errors.ts";
 import { commitOrderLock, lockClass } from "./locks.ts";
 import { type ServerClock, timeQuery } from "./serverClock.ts";
 import { encode, type Prepared, PreparedStatements } from "./statements.ts";
@@ -103,7 +111,7 @@ class Transaction {
           batch.map((job, index) => this.#runJob(transaction, job, now, effects[index] as Effect)),
         );
         const failed = ended.flatMap((one) => (one.status === "rejected" ? [one.reason] : []));
-        if (failed.length > 0) throw failed.find((error) => error instanceof ConnectionLost) ?? failed[0];
+        if (failed.length > 0) throw failed.find(isOfConnection) ?? failed[0];
         for (const one of ended) settled.push((one as PromiseFulfilledResult<Settled>).value);
         wrote ||= effects.some((effect) => effect.wrote);
         const nowMs = realTime.elapsed();
@@ -183,7 +191,7 @@ class Transaction {
       try {
         results.push(await this.#runBody(transaction, startBody(now), access, effect));
       } catch (error) {
-        if (error instanceof ConnectionLost) throw error;
+        if (isOfConnection(error)) throw error;
         if (error instanceof QueryFailed) throw transactionLost(error.cause, index);
         const failure = bodyError(error);
         if (effect.wrote) throw new TransactionLost(failure, index);
@@ -251,16 +259,22 @@ class Transaction {
       await this.#runBody(transaction, body, "write", { wrote: false });
       return rows[0]?.xid;
     } catch (error) {
-      if (error instanceof ConnectionLost || error instanceof CommitsHeld) throw error;
+      if (isOfConnection(error) || error instanceof CommitsHeld) throw error;
       throw error instanceof QueryFailed ? transactionLost(error.cause) : new TransactionLost(bodyError(error));
     }
   }
 
   async #undo(client: pg.Client, error: unknown): Promise<void> {
     const { connection } = this.#options;
-    if (error instanceof ConnectionLost) connection.drop(client);
-    else await client.query("ROLLBACK").catch(() => connection.drop(client));
+    if (error instanceof ConnectionLost) return connection.drop(client);
+    await client.query("ROLLBACK").catch(() => connection.drop(client));
+    if (error instanceof ServerReadOnly) connection.leave(client);
   }
+}
+
+/** Returns true for a failure of the connection, which says nothing about the job, so the job may run again. */
+function isOfConnection(error: unknown): boolean {
+  return error instanceof ConnectionLost || error instanceof ServerReadOnly;
 }
 
 /**

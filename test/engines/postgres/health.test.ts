@@ -39,7 +39,8 @@ test("while the database is read-only, writes fail with read_only, and the store
   const server = await ownServer();
   t.after(() => server.remove());
   const url = await newDatabase(server);
-  const store = await openStore({ url, limits: { reapEveryMs: 0, connections: 2, probeEveryMs: 20 } });
+  const limits = { reapEveryMs: 0, connections: 2, probeEveryMs: 20, busyGiveUpMs: 200 };
+  const store = await openStore({ url, limits });
   t.after(() => store.close());
   await store.repositories.upsert({ name: "before" });
   const name = new URL(url).pathname.slice(1);

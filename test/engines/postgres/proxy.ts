@@ -18,6 +18,8 @@ export interface TcpProxy {
   readonly url: string;
   /** Sets the rule for all later messages, also on existing connections. */
   rule: Rule;
+  /** The URL of the server that new connections lead to. */
+  target: string;
   /** False while new connections are refused. */
   open: boolean;
   /** The number of connections accepted so far. */
@@ -26,11 +28,11 @@ export interface TcpProxy {
 }
 
 export async function startProxy(t: TestContext, serverUrl: string): Promise<TcpProxy> {
-  const target = new URL(serverUrl);
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
     if (!proxy.open) return void client.destroy();
     proxy.connections++;
+    const target = new URL(proxy.target);
     const upstream = connect(Number(target.port), target.hostname);
     const cut = (): void => {
       client.destroy();
@@ -54,6 +56,7 @@ export async function startProxy(t: TestContext, serverUrl: string): Promise<Tcp
   const proxy: TcpProxy = {
     url: url.href,
     rule: () => "pass",
+    target: serverUrl,
     open: true,
     connections: 0,
     cutAll() {
