@@ -7,7 +7,7 @@ import { notFound } from "./failures.ts";
 import { coveredSets, isFree } from "./labelSets.ts";
 import type { RowOf } from "./rows.ts";
 import { openSessionStates } from "./sessionActivity.ts";
-import { coveredKind, drainTopic, heldKind, heldTopic, readyKind, readyTopic, sessionTopic } from "./topics.ts";
+import { coveredKind, heldKind, heldTopic, readyKind, readyTopic, runnerTopic, sessionTopic } from "./topics.ts";
 
 type Runner = Pick<RowOf["runner"], "id" | "labels">;
 
@@ -15,7 +15,7 @@ type Runner = Pick<RowOf["runner"], "id" | "labels">;
 export const nothingReady = step(function* (runner: Runner, sessionId: string | undefined, ttlMs: number) {
   // A claim that waits runs again in time to keep its runner alive.
   const againMs = ttlMs / 3;
-  const drain = drainTopic(runner.id);
+  const drain = runnerTopic(runner.id);
   if (sessionId === undefined) {
     const has = runnerLabels(runner);
     const kinds = [readyKind, heldKind(runner.id), ...(has === undefined ? [] : [coveredKind(has)])];

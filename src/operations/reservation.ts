@@ -16,7 +16,7 @@ import { dateOrNull, lockRow, type RowOf } from "./rows.ts";
 import { insertRows, writeRow } from "./rowWrite.ts";
 import { lockRunner } from "./runners.ts";
 import { bindWorktree } from "./sessionState.ts";
-import { freeWorktreeKind, repositoryTopic, sessionTopic } from "./topics.ts";
+import { freeWorktreeKind, repositoryTopic, runnerTopic, sessionTopic } from "./topics.ts";
 import { countWorktree, worktreesInPlace } from "./worktreeCounts.ts";
 import { unknownFacts } from "./worktreeLease.ts";
 import { expireOldestWorktreeLease, expireWorktreeLease } from "./worktreeState.ts";
@@ -80,7 +80,11 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
   while (candidate === undefined && isFull && (yield* expireOldestWorktreeLease(repository.id, place, context)))
     candidate = yield* findFreeWorktree(search);
   if (candidate === undefined && isFull) {
-    const topics = [repositoryTopic(repository.id), ...(session === undefined ? [] : [sessionTopic(session.id)])];
+    const topics = [
+      repositoryTopic(repository.id),
+      ...(session === undefined ? [] : [sessionTopic(session.id)]),
+      ...(input.runnerId === undefined ? [] : [runnerTopic(input.runnerId)]),
+    ];
     const kinds = [freeWorktreeKind(repository.id, place)];
     return new NotYet(topics, yield* noFreeWorktree(repository, place, count, context), { kinds });
   }

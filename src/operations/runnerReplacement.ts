@@ -4,7 +4,7 @@ import { fail } from "../operation.ts";
 import { all, changeEach, one, sql, step } from "../sql.ts";
 import { expireCommandLeases } from "./commandExpiry.ts";
 import { inOrderOfIds, lockRow, type RowOf } from "./rows.ts";
-import { drainTopic } from "./topics.ts";
+import { runnerTopic } from "./topics.ts";
 import { expireWorktreeLeases } from "./worktreeState.ts";
 
 type Row = RowOf["runner"];
@@ -41,7 +41,7 @@ export const replaceRunner = step(function* (formerId: string, runner: Row, cont
   counted("runner", former.state, "gone");
   changed({ entity: "runner", id: formerId, op: "gone", version, detail: { replacedBy: runner.id } });
   // A claim of the former runner that waits runs again, and fails.
-  wake(drainTopic(formerId));
+  wake(runnerTopic(formerId));
   yield* expireNow(formerId, now);
   const limit = limits.reapRows;
   // The commands first: a worktree stays with its holder while a command of its session is active.

@@ -18,7 +18,7 @@ import { invalidTransition } from "./failures.ts";
 import { filter, listPage } from "./paging.ts";
 import { getRow, inOrderOfIds, lockRow, type RowOf } from "./rows.ts";
 import { replaceRunner } from "./runnerReplacement.ts";
-import { drainTopic } from "./topics.ts";
+import { runnerTopic } from "./topics.ts";
 
 type Row = RowOf["runner"];
 
@@ -129,8 +129,8 @@ const insertRunner = step(function* (input: Registration, { now }: Context) {
 /** Renews a locked runner that registers again, with the fields that it has now. */
 const updateRunner = step(function* (before: Row, input: Registration, { now, wake }: Context) {
   const isRepeated = changedFields(changeable, before, { ...input, state: "online" }) === undefined;
-  // A claim that waits knows the former labels.
-  if (before.labels !== input.labels) wake(drainTopic(before.id));
+  // A call that waits knows the former labels and the former place.
+  if (before.labels !== input.labels || before.place !== input.place) wake(runnerTopic(before.id));
   return yield* one<Row>(sql`
     UPDATE runners SET
       name = ${input.name},
@@ -221,7 +221,7 @@ export const drain = operation({
     const before = yield* lockRunner(runnerId);
     if (before.state === "draining") return before;
     // A waiting claim of this runner runs again, and fails.
-    wake(drainTopic(runnerId));
+    wake(runnerTopic(runnerId));
     const row = yield* one<Row>(sql`
       UPDATE runners SET
         state = 'draining',

@@ -17,8 +17,8 @@ export const coveredKind = (has: RunnerLabels): string => coveringKind + JSON.st
 export const heldKind = (runnerId: string): string => `held:${runnerId}`;
 /** The topic of a session that has a command to claim, and whose worktree the runner leases. */
 export const heldTopic = (runnerId: string, sessionId: string): string => `held:${runnerId}:${sessionId}`;
-/** The topic of calls of a runner that gets no more commands. */
-export const drainTopic = (runnerId: string): string => `drain:${runnerId}`;
+/** The topic of waiting calls of a runner that gets no more commands, or has other labels or another place. */
+export const runnerTopic = (runnerId: string): string => `runner:${runnerId}`;
 /** The topic of calls that wait for the next row of `changes`. */
 export const changesTopic = "changes";
 /** The topics of calls that wait for the next row of `changes` of an entity, or of a session. */

@@ -589,7 +589,8 @@ export const mutations: readonly Mutation[] = [
     ["a command wakes a runner with more labels", "?? this.#entriesServing(kind)", "?? []"],
   ]),
   ...mutate("src/operations/runners.ts", subject("labels"), [
-    ["new labels wake a claim that waits", "if (before.labels !== input.labels) wake(drainTopic(before.id));", ""],
+    ["new labels wake a claim that waits", "before.labels !== input.labels || before", "before"],
+    ["another place wakes a reservation that waits", " || before.place !== input.place", ""],
   ]),
   ...mutate("src/operations/sessionState.ts", subject("commands"), [
     ["a step of priority is worth a minute", "priorityStepMs = 60_000", "priorityStepMs = 120_000"],
@@ -687,7 +688,7 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/runnerReplacement.ts", subject("runners that replace"), [
     ["only a run of the same name is replaced", "former.name !== runner.name", "former.name === null"],
     ["a replaced run is gone", "state = 'gone',", "state = 'stalled',"],
-    ["a claim of a replaced run ends", "wake(drainTopic(formerId));", ""],
+    ["a claim of a replaced run ends", "wake(runnerTopic(formerId));", ""],
     ["the leases of a replaced run end at once", "yield* expireNow(formerId, now);", ""],
   ]),
   ...mutate("src/operations/logAppend.ts", subject("logs"), [

@@ -133,6 +133,20 @@ export function places(backend: TestedBackend): void {
       });
     });
 
+    test("a runner that registers again in another place gets a worktree there, also in a call that waits", async ({
+      store,
+    }) => {
+      const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
+      const bootId = newId();
+      const { runner } = await fixtures(store).runner({ bootId, place: "here" });
+      const reserved = { repositoryId: repository.id, runnerId: runner.id };
+      await store.worktrees.reserve(reserved);
+      const waiting = store.worktrees.reserve({ ...reserved, waitMs: 3_600_000 });
+      await fails(store.worktrees.reserve(reserved), "capacity_exhausted", { place: "here" });
+      await fixtures(store).runner({ bootId, place: "there" });
+      assert.equal((await waiting).worktree.place, "there");
+    });
+
     test("evict and evictUnused take worktrees of the caller's place alone", async ({ store }) => {
       const { repositoryId, here, there } = await setUp(store);
       const kept = await free(store, repositoryId, here.id);
