@@ -24,15 +24,18 @@ export const defaultSecretNames: readonly string[] = [
 /** The names of environments. All their values are masked, because any of them may be secret (D-074). */
 const environment = /^(?:.*\.)?(?:env|envp|environ|environment)$/i;
 
-/** The left side of an assignment within text: `name =`, `name: `, `"name":`, `--name=`, `name ===`. */
-const assigned = /([\w$.-]+)["'`]?\s*(?:!?={1,3}>?|:)\s*/g;
+/**
+ * The left side of an assignment within text: `name =`, `name: `, `"name":`, `--name=`, `name ===`. A search begins only
+ * where a word does, so that a long word takes no quadratic time.
+ */
+const assigned = /(?<![\w$.-])([\w$.-]+)["'`]?\s*(?:!?={1,3}>?|:)\s*/g;
 const value =
   /(?:(?:bearer|basic|digest)\s+)?(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|`(?:[^`\\]|\\.)*`?|[^\s"'`,;&(){}[\]]+)/iy;
 /** An option with its value: `--name value`. */
 const option = /(?<![\w-])(--?[A-Za-z][\w-]*)(\s+)([^\s-]\S*)/g;
 
-/** The password in a URL: https://www.rfc-editor.org/rfc/rfc3986#section-3.2.1 */
-const userinfo = /(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)[^\s/]+@/gi;
+/** The password in a URL: https://www.rfc-editor.org/rfc/rfc3986#section-3.2.1. The length of a scheme is bounded for the same reason. */
+const userinfo = /(\b[a-z][a-z0-9+.-]{0,30}:\/\/[^\s:/@]*:)[^\s/]+@/gi;
 
 /**
  * Masks what gives access in a URL, for a terminal or a log: a password, on HTTP also a name without one, which is then

@@ -81,10 +81,10 @@ it("secrets in plain data are masked: under secret names, in environments and af
 });
 
 it("masking any text takes little time", () => {
-  for (const part of ["a=", '"', "'", "a ", "-", "a:", "\\", "://a:", "--a ", "bearer "]) {
+  for (const part of ["a=", '"', "'", "a ", "-", "a:", "\\", "://a:", "--a ", "bearer ", "a", "a."]) {
     // CPU time, because other processes may hold up this one.
     const before = process.cpuUsage();
-    masking.text(part.repeat(8_192 / part.length));
+    masking.text(part.repeat((/^a\.?$/.test(part) ? 131_072 : 8_192) / part.length));
     const { user, system } = process.cpuUsage(before);
     assert.ok(user + system < 2_000_000, part);
   }
