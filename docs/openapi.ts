@@ -19,6 +19,7 @@ const items: Partial<Record<OperationName, string>> = {
   "logs.follow": "Chunk",
   "logs.followSession": "SessionLogItem",
   "changes.watch": "ChangeRow",
+  "changes.export": "ChangeRow",
   "debug.follow": "DebugEvent",
 };
 

@@ -74,6 +74,8 @@ export interface Change {
   readonly sessionId?: string | null | undefined;
   /** Plain JSON data, small; never a secret. */
   readonly detail?: Details | undefined;
+  /** The detail as the text of a JSON column, in place of `detail`. */
+  readonly storedDetail?: string | undefined;
 }
 
 /** The server's figures about itself, for `maintenance.stats` and `maintenance.health`. */

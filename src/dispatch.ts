@@ -225,8 +225,9 @@ function sharablePrefix(jobs: readonly (readonly Call[])[]): readonly (readonly 
   for (let index = 0; index < jobs.length; index++) {
     const calls = jobs[index] as readonly Call[];
     const reads = calls.every(isRead);
-    const together = reads && (calls.length > 1 || (calls[0] as Call).operation.readsChanges);
-    if ((together && writes) || (!reads && atOneMoment)) return jobs.slice(0, index);
+    const readsChanges = calls.some(({ operation }) => operation.readsChanges);
+    const together = reads && (calls.length > 1 || readsChanges);
+    if (((together || readsChanges) && writes) || (!reads && atOneMoment)) return jobs.slice(0, index);
     writes ||= !reads;
     atOneMoment ||= together;
   }
@@ -359,7 +360,7 @@ class RunContext implements Context {
  * failure fails the job.
  */
 function* runCall(call: Call, isAlone: boolean, context: RunContext): Body<unknown> {
-  const body = call.operation.readsChanges ? feedRead(call, context) : ranAndEncoded(call, context);
+  const body = isRead(call) && call.operation.readsChanges ? feedRead(call, context) : ranAndEncoded(call, context);
   const result = yield* isKeyed(call) ? keyed(call, body, context) : body;
   if (!isAlone && result instanceof NotYet && result.atTimeout instanceof StoreError) throw result.atTimeout;
   return result;

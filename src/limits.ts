@@ -20,6 +20,11 @@ export const bounds = {
   /** The consumers of the change feed that a store knows: each takes a search to list, and may hold up pruning. */
   feedConsumers: 100,
   pageRowsMax: 500,
+  /** The longest topic of an event of the application, and the longest id that it names. */
+  topicLength: 100,
+  entityIdLength: 200,
+  /** The size of the detail of an event, as JSON: an event names a thing, and is copied to every reader of the feed. */
+  eventBytes: 16 * 1024,
   leaseMsMin: 1_000,
   leaseMsMax: 86_400_000,
   waitMsMax: 86_400_000,

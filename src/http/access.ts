@@ -104,6 +104,9 @@ export const operationScopes: Readonly<Record<OperationName, Scope | null>> = {
   "debug.history": "debug:read",
   "changes.since": "changes:read",
   "changes.watch": "changes:read",
+  "changes.export": "changes:read",
+  "changes.publish": "changes:write",
+  "changes.consume": "changes:write",
   "changes.checkpoint": "changes:write",
   "changes.consumers": "changes:read",
   "changes.forget": "changes:write",
@@ -123,6 +126,8 @@ export const operationScopes: Readonly<Record<OperationName, Scope | null>> = {
  */
 export const fieldScopes: Readonly<Partial<Record<OperationName, Readonly<Record<string, Scope>>>>> = {
   "sessions.create": { commands: "commands:write", reserve: "worktrees:write" },
+  // Each call has this field: it reads changes, and moves the position of a consumer.
+  "changes.consume": { consumer: "changes:read" },
 };
 
 /** The scope of the metrics, which show figures of the whole store and the names of the consumers of its feed. */

@@ -60,6 +60,7 @@ const resuming: Partial<Record<OperationName, Resuming>> = {
     resume: (position) => ({ after: position, start: undefined }),
   },
   "changes.watch": after(({ seq }: { readonly seq: number }) => seq),
+  "changes.export": after(({ seq }: { readonly seq: number }) => seq),
   "debug.follow": after(({ position }: { readonly position: number }) => position),
 };
 

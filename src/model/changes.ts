@@ -17,3 +17,14 @@ export const ChangeRow = row({
 export type ChangeRow = ValueOf<typeof ChangeRow>;
 
 export const ChangePage = record({ changes: list(ChangeRow), nextSeq: integer });
+
+/** A page of an export, and the number with which the last page ends. */
+export const ExportPage = record({ changes: list(ChangeRow), nextSeq: integer, end: integer });
+
+/** A page that a consumer has taken: with the fencing token of its lease, or without changes and lease. */
+export const ConsumedPage = record({
+  changes: list(ChangeRow),
+  nextSeq: integer,
+  fence: nullable(integer),
+  expiresAt: nullable(time),
+});

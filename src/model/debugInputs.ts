@@ -11,7 +11,7 @@ import {
   isKnownEvent,
   type RequestedBreakpoint,
 } from "./debugProtocol.ts";
-import { filledText, Id, Json, NewId } from "./fields.ts";
+import { filledText, Id, Json, NewId, Payload } from "./fields.ts";
 import { newId } from "./ids.ts";
 import type { Masking } from "./masking.ts";
 import { SecretNames } from "./secretNames.ts";
@@ -19,9 +19,6 @@ import { SecretNames } from "./secretNames.ts";
 export const AdapterRun = z.int().positive();
 const ThreadId = z.int();
 export const StopEpoch = z.int().min(0);
-
-/** Any plain data from the caller; secrets in it are masked. */
-export const Payload = z.record(z.string(), z.unknown());
 
 export const debugFields = {
   id: NewId,

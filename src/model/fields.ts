@@ -104,8 +104,11 @@ export function asJson<Schema extends z.ZodType>(schema: Schema) {
   return schema.meta({ maxJsonBytes: bounds.jsonBytes }).pipe(Json);
 }
 
+/** Any plain data from the caller; secrets in it are masked. */
+export const Payload = z.record(z.string(), z.unknown());
+
 /** A time of a row, as a bound of a list. */
-const Time = Moment.refine((time) => time.getTime() >= 0 && time.getTime() <= timeMsMax, {
+export const Time = Moment.refine((time) => time.getTime() >= 0 && time.getTime() <= timeMsMax, {
   error: "must be from the years 1970 to 9999",
 })
   .describe("Date")

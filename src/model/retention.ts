@@ -92,6 +92,12 @@ export const FeedConsumer = record({
   lag: integer,
   /** The age of the first change after that; null when there is none. */
   lagMs: nullable(integer),
+  /** The name that the holder of its lease has given; null without a lease. */
+  owner: nullable(text),
+  /** The fencing token of its last lease; 0 before the first. */
+  fence: integer,
+  /** The end of its lease; null without one. */
+  leaseExpiresAt: nullable(time),
   version: integer,
   createdAt: time,
   updatedAt: time,

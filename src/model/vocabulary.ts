@@ -6,6 +6,9 @@
 export const orders = ["asc", "desc"] as const;
 export type Order = (typeof orders)[number];
 
+/** The ends of the change feed at which a new consumer begins. */
+export const feedStarts = ["newest", "oldest"] as const;
+
 export const worktreeStates = ["creating", "idle", "dirty", "leased", "quarantined", "evicting", "removed"] as const;
 export type WorktreeState = (typeof worktreeStates)[number];
 

@@ -5,53 +5,43 @@ import { z } from "zod";
 import type { Caller } from "../caller.ts";
 import type { Change, CountOf } from "../context.ts";
 import { bounds } from "../limits.ts";
-import { ChangePage, type ChangeRow } from "../model/changes.ts";
-import type { RawOf } from "../model/codec.ts";
-import { Id, WaitMs } from "../model/fields.ts";
-import { fail, NotYet, operation } from "../operation.ts";
-import { all, and, changeEach, first, type SqlValue, Statement, sql, step, when } from "../sql.ts";
+import { ChangePage, type ChangeRow, ExportPage } from "../model/changes.ts";
+import { WaitMs } from "../model/fields.ts";
+import { NotYet, operation } from "../operation.ts";
+import { changeEach, type SqlValue, Statement, step } from "../sql.ts";
 import { additionOf } from "./counters.ts";
-import { countWithin, textBytes } from "./rows.ts";
+import { feedBytes, feedFilters, feedTopics, readChanges } from "./feedRead.ts";
 import { changesTopic, entityChangesTopic, sessionChangesTopic } from "./topics.ts";
 
-const filters = {
+const cursor = {
+  ...feedFilters,
   /** The last sequence number that the caller has seen; 0 starts at the oldest row. */
   after: z.int().min(0).default(0),
-  entity: z.string().max(50).optional(),
-  sessionId: Id.optional(),
   limit: z.int().min(1).max(bounds.pageRowsMax).default(bounds.pageRowsMax),
 };
 
-/**
- * The number of rows that one call may read to find those of one entity. No index exists for entities, and the search
- * for a rare one must not hold up other calls. An index exists for sessions (D-035).
- */
-const scanRowsMax = 10_000;
-
-/** The size of the largest rows of changes: most of it is a URI or a path in the detail. */
-const rowBytesMax = 32 * 1024;
-const resultBytes = ({ limit }: { readonly limit: number }): number => Math.min(limit * rowBytesMax, bounds.pageBytes);
+const extent = ({ limit }: { readonly limit: number }) => (limit > bounds.pageRows ? "page" : "rows");
 
 /**
  * Lists the changes after a cursor, in the order of their commits.
  *
  * Input    limit: 0 .. 500; with 0 the page is empty, and nextSeq is the current end of the feed, whatever the cursor
- * Result   { changes, nextSeq }: pass nextSeq as `after` to continue. With `entity` but no `sessionId`, an empty page
+ * Result   { changes, nextSeq }: pass nextSeq as `after` to continue. With filters other than `sessionId`, an empty page
  *          is the last one only if nextSeq has not grown. Within `atomically`, nextSeq is the cursor of the
  *          snapshot that the other reads see; changes made by the same transaction come after it. A page ends after
  *          1 MiB of details
  * Fails    feed_truncated { floor, newest } when rows after the cursor were pruned, or when the cursor is after the
  *          newest row, as it may be after a restore; never with limit 0
- * Cost     3 statements by key; with `entity` alone, at most 10 000 rows are read
+ * Cost     3 statements by key; with filters other than `sessionId`, at most 10 000 rows are read
  */
 export const since = operation({
   access: "read",
-  input: z.strictObject({ ...filters, limit: z.int().min(0).max(bounds.pageRowsMax).default(bounds.pageRowsMax) }),
+  input: z.strictObject({ ...cursor, limit: z.int().min(0).max(bounds.pageRowsMax).default(bounds.pageRowsMax) }),
   output: ChangePage,
   errors: ["feed_truncated"],
   readsChanges: true,
-  resultBytes,
-  extent: ({ limit }) => (limit > bounds.pageRows ? "page" : "rows"),
+  resultBytes: feedBytes,
+  extent,
   *run(input) {
     return yield* readChanges(input);
   },
@@ -64,65 +54,52 @@ export const since = operation({
  */
 export const watch = operation({
   access: "read",
-  input: z.strictObject({ ...filters, waitMs: WaitMs.default(20_000) }),
+  input: z.strictObject({ ...cursor, waitMs: WaitMs.default(20_000) }),
   output: ChangePage,
   errors: ["feed_truncated"],
   readsChanges: true,
-  resultBytes,
+  resultBytes: feedBytes,
   waitMs: (input) => input.waitMs,
   stream: {
     items: (page): ChangeRow[] => page.changes,
     next: (input, page) => ({ ...input, after: page.nextSeq }),
   },
-  *run(input) {
+  *run({ waitMs: _, ...input }) {
     const page = yield* readChanges(input);
-    const isAtEnd = input.sessionId !== undefined || page.nextSeq - input.after < scanRowsMax;
-    return page.changes.length === 0 && isAtEnd ? new NotYet([topicOf(input)], page) : page;
+    const isAtEnd = page.nextSeq === page.end;
+    return page.changes.length === 0 && isAtEnd ? new NotYet(feedTopics(input), page) : page;
   },
 });
 
-/** Returns the topic of the changes that pass the filters, and perhaps of others. */
-function topicOf({ entity, sessionId }: Pick<Filters, "entity" | "sessionId">): string {
-  if (sessionId !== undefined) return sessionChangesTopic(sessionId);
-  return entity === undefined ? changesTopic : entityChangesTopic(entity);
-}
+export { exportChanges as export };
 
-type Filters = { after: number; entity?: string | undefined; sessionId?: string | undefined; limit: number };
-
-const readChanges = step(function* ({ after, entity, sessionId, limit }: Filters) {
-  const meta = yield* first<{ value: string }>(sql`SELECT value FROM store_meta WHERE key = 'feed_floor'`);
-  const floor = Number(meta?.value ?? 0);
-  const newest = (yield* first<{ seq: number }>(sql`SELECT seq FROM changes ORDER BY seq DESC LIMIT 1`))?.seq ?? floor;
-  if (limit === 0) return { changes: [], nextSeq: newest };
-  if (after < floor)
-    fail("feed_truncated", { floor, newest }, `changes up to ${floor} were pruned, and ${after} is before that`);
-  // Numbers only grow and every cursor is that of a committed row, so this cursor is from before a restore, or from
-  // another store. To wait here would skip the changes that get the numbers up to it.
-  if (after > newest)
-    fail(
-      "feed_truncated",
-      { floor, newest },
-      `the newest change is ${newest}, and ${after} is after that: the store was restored, or it is another store`,
-    );
-  const until = sessionId === undefined && entity !== undefined ? Math.min(newest, after + scanRowsMax) : newest;
-  const conditions = and(
-    sql`seq > ${after} AND seq <= ${until}`,
-    when(entity, (value) => sql`entity = ${value}`),
-    when(sessionId, (value) => sql`session_id = ${value}`),
-  );
-  // Followers near the end of the feed ask for few rows, whose sizes do not matter.
-  const sizes =
-    Math.min(limit, until - after) * rowBytesMax <= bounds.pageBytes
-      ? []
-      : yield* all<{ bytes: number }>(sql`
-          SELECT ${textBytes(sql`detail`)} AS bytes FROM changes WHERE ${conditions} ORDER BY seq LIMIT ${limit}`);
-  const count = sizes.length === 0 ? limit : countWithin(sizes, bounds.pageBytes);
-  const changes = yield* all<RawOf<typeof ChangeRow>>(sql`
-    SELECT * FROM changes WHERE ${conditions} ORDER BY seq LIMIT ${count}`);
-  // A full page ends at its last row. A page that is not full has read everything up to `until`.
-  const isFull = changes.length === limit || count < sizes.length;
-  const nextSeq = isFull ? (changes.at(-1)?.seq ?? after) : Math.max(after, until);
-  return { changes, nextSeq };
+/**
+ * Iterates over the changes that the feed has, from the oldest on, and ends with the newest: for an audit.
+ *
+ * Input    after: the last sequence number that the caller has; without it, the iteration starts at the oldest row. end:
+ *          the last sequence number to read; without it, that of the newest row when the iteration begins
+ * Fails    feed_truncated { floor, newest } as changes.since, also when rows are pruned before the iteration reaches them
+ * Cost     for each page as changes.since
+ */
+const exportChanges = operation({
+  access: "read",
+  input: z.strictObject({
+    ...cursor,
+    after: z.int().min(0).optional(),
+    end: z.int().min(0).optional(),
+  }),
+  output: ExportPage,
+  errors: ["feed_truncated"],
+  readsChanges: true,
+  resultBytes: feedBytes,
+  extent,
+  stream: {
+    items: (page): ChangeRow[] => page.changes,
+    next: (input, { nextSeq, end }) => (nextSeq < end ? { ...input, after: nextSeq, end } : undefined),
+  },
+  *run(input) {
+    return yield* readChanges(input);
+  },
 });
 
 /** A change with the call that has made it. */
@@ -178,7 +155,7 @@ export const recordChanges = step(function* (made: readonly MadeChange[], counts
 
 /** Returns the values of a row, in the order of the columns. */
 function valuesOf({ change, caller, at }: MadeChange): SqlValue[] {
-  const { entity, id, op, version, fence, sessionId, detail } = change;
+  const { entity, id, op, version, fence, sessionId, detail, storedDetail } = change;
   return [
     at,
     entity,
@@ -189,6 +166,6 @@ function valuesOf({ change, caller, at }: MadeChange): SqlValue[] {
     caller.actor ?? null,
     caller.requestId ?? null,
     sessionId ?? null,
-    detail === undefined ? null : JSON.stringify({ json: detail }),
+    storedDetail ?? (detail === undefined ? null : JSON.stringify({ json: detail })),
   ];
 }

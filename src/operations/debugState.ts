@@ -3,8 +3,7 @@
 import type { z } from "zod";
 import type { Context } from "../context.ts";
 import { type DebugSessionRow, isEnded } from "../model/debug.ts";
-import { Payload } from "../model/debugInputs.ts";
-import { Json } from "../model/fields.ts";
+import { Json, Payload } from "../model/fields.ts";
 import { maskingOf } from "../model/masking.ts";
 import { SecretNames } from "../model/secretNames.ts";
 import type { DebugState } from "../model/vocabulary.ts";

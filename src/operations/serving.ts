@@ -148,6 +148,7 @@ export const noteServed = step(function* (context: Context) {
         AND (
           EXISTS (SELECT 1 FROM worktrees WHERE lease_expires_at > ${beginning})
           OR EXISTS (SELECT 1 FROM commands WHERE lease_expires_at > ${beginning})
+          OR EXISTS (SELECT 1 FROM feed_consumers WHERE lease_expires_at > ${beginning})
           OR EXISTS (
             SELECT 1 FROM runners
             WHERE state IN ('online', 'draining', 'stalled') AND state <> 'gone' AND expires_at > ${beginning}
@@ -202,6 +203,9 @@ const moveAhead = step(function* (aheadMs: number, aliveAt: Date, { limits }: Co
       UPDATE worktrees SET lease_expires_at = lease_expires_at + ${ahead}
       WHERE ${leaseExpiresAt} IS NOT NULL AND ${lived(leaseExpiresAt)}`,
     sql`
+      UPDATE feed_consumers SET lease_expires_at = lease_expires_at + ${ahead}
+      WHERE ${leaseExpiresAt} IS NOT NULL AND ${lived(leaseExpiresAt)}`,
+    sql`
       UPDATE artifacts SET expires_at = expires_at + ${ahead}
       WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted'
         AND ${lived(expiresAt)}`,
@@ -246,6 +250,9 @@ const grantGrace = step(function* (aliveAt: Date, until: Date, graces: Graces, {
         AND NOT ${isGrace(sql`stop_at`, graces, clockGraceMs)}`,
     sql`UPDATE worktrees SET lease_expires_at = ${until} WHERE ${leaseExpiresAt} IS NOT NULL AND ${passes(leaseExpiresAt)}`,
     sql`
+      UPDATE feed_consumers SET lease_expires_at = ${until}
+      WHERE ${leaseExpiresAt} IS NOT NULL AND ${passes(leaseExpiresAt)}`,
+    sql`
       UPDATE artifacts SET expires_at = ${until}
       WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted' AND state = 'pending'
         AND ${passes(expiresAt)}`,
@@ -288,6 +295,7 @@ const moveBack = step(function* (backMs: number, graces: Graces, { now, limits }
       UPDATE commands SET stop_at = ${from} + timeout_ms${milliseconds}
       WHERE stop_at > ${now} AND timeout_ms IS NOT NULL AND stop_at > ${from} + timeout_ms${milliseconds}`,
     sql`UPDATE worktrees SET lease_expires_at = lease_expires_at - ${back} WHERE lease_expires_at > ${now}`,
+    sql`UPDATE feed_consumers SET lease_expires_at = lease_expires_at - ${back} WHERE lease_expires_at > ${now}`,
     sql`
       UPDATE artifacts SET expires_at = expires_at - ${back}
       WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted'

@@ -4,12 +4,14 @@ import * as accounts from "./accounts.ts";
 import * as artifacts from "./artifacts.ts";
 import * as changes from "./changes.ts";
 import * as commands from "./commands.ts";
+import * as consume from "./consume.ts";
 import * as consumers from "./consumers.ts";
 import * as debug from "./debug.ts";
 import * as debugBreakpoints from "./debugBreakpoints.ts";
 import * as debugEvents from "./debugEvents.ts";
 import * as debugHistory from "./debugHistory.ts";
 import * as debugRequests from "./debugRequests.ts";
+import * as events from "./events.ts";
 import * as files from "./files.ts";
 import * as fsck from "./fsck.ts";
 import * as logAppend from "./logAppend.ts";
@@ -137,6 +139,9 @@ export const operations = {
   changes: {
     since: changes.since,
     watch: changes.watch,
+    export: changes.export,
+    publish: events.publish,
+    consume: consume.consume,
     checkpoint: consumers.checkpoint,
     consumers: consumers.consumers,
     forget: consumers.forget,

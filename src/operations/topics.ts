@@ -24,6 +24,8 @@ export const changesTopic = "changes";
 /** The topics of calls that wait for the next row of `changes` of an entity, or of a session. */
 export const entityChangesTopic = (entity: string): string => `changes:entity:${entity}`;
 export const sessionChangesTopic = (sessionId: string): string => `changes:session:${sessionId}`;
+/** The topic of calls that wait until nobody holds a consumer of the feed. */
+export const consumerTopic = (name: string): string => `consumer:${name}`;
 /** The kind of freeWorktreeTopic: for calls that take any free worktree of the repository in a place. */
 export const freeWorktreeKind = (repositoryId: string, place: string): string =>
   `worktrees:${repositoryId}:${shortPlace(place)}`;

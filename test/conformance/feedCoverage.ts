@@ -40,8 +40,8 @@ const covered: Readonly<Record<string, Entity>> = {
   repository: { table: "repositories", silent: ["worktree_count"] },
   // Heartbeats.
   runner: { table: "runners", silent: ["heartbeat_at", "expires_at"] },
-  // The progress of a consumer.
-  consumer: { table: "feed_consumers", silent: ["seq"] },
+  // The progress of a consumer, and the lease on it.
+  consumer: { table: "feed_consumers", silent: ["seq", "owner", "fence", "lease_expires_at"] },
   retention: { table: "retention", silent: [] },
   // Counts and outcomes of commands, whose own rows are covered, activity, and a column that no caller sees.
   session: {
@@ -118,7 +118,7 @@ const missed = `
   ))
   UNION
   SELECT entity || ': a row of changes (' || op || ') without a change' FROM feed
-  WHERE entity <> 'pruned' AND NOT EXISTS (
+  WHERE entity <> 'pruned' AND entity <> 'event' AND NOT EXISTS (
     SELECT 1 FROM touched
     WHERE touched.entity = feed.entity AND touched.id = feed.entity_id
       AND coalesce(touched.version, feed.entity_version) = feed.entity_version

@@ -196,8 +196,62 @@ export const mutations: readonly Mutation[] = [
     ["the hold of a consumer ends", "seq <= unheldUpTo || at <= heldSince", "seq <= unheldUpTo"],
     ["the floor rises with what goes", "SET value = ${String(last.seq)} WHERE", "SET value = value WHERE"],
   ]),
-  ...mutate("src/operations/consumers.ts", subject("retention: the change feed"), [
-    ["a consumer lags behind what was pruned", "return Number(floor?.value ?? 0)", "return 0"],
+  ...mutate("src/operations/feedRead.ts", subject("retention: the change feed"), [
+    ["a consumer lags behind what was pruned", "?.seq ?? floor;", "?.seq ?? 0;"],
+  ]),
+  ...mutate("src/operations/feedRead.ts", { tests: ["test/unit/operations/changeFeed.test.ts"] }, [
+    ["a search for rare changes is bounded", "Math.min(last, after + scanRowsMax) : last", "last : last"],
+  ]),
+  ...mutate("src/operations/feedRead.ts", subject("changes"), [
+    ["a time is inclusive where a span begins", "sql`at >= ${value}`", "sql`at > ${value}`"],
+    ["an export ends where the feed ended", "Math.min(newest, end ?? newest)", "newest"],
+  ]),
+  ...mutate("src/operations/consumers.ts", subject("consumers"), [
+    [
+      "a checkpoint under a lease that is over moves nothing",
+      "fence = ${fence} AND lease_expires_at > ${now}",
+      "fence = ${fence}",
+    ],
+    ["a checkpoint needs the last fence", "AND fence = ${fence} AND", "AND"],
+    [
+      "only the holder moves a consumer that is held",
+      "AND (lease_expires_at IS NULL OR lease_expires_at <= ${now})",
+      "",
+    ],
+    ["a checkpoint under a lease never goes back", "CASE WHEN seq < ${seq} THEN", "CASE WHEN TRUE THEN"],
+    [
+      "a release wakes those who wait",
+      "if (release || fence === undefined) context.wake",
+      "if (ttlMs < 0) context.wake",
+    ],
+  ]),
+  ...mutate("src/operations/consume.ts", subject("consumers"), [
+    ["one holder at a time", "if (!isHolder && isLeased(row, context)) {", "if (ttlMs < 0) {"],
+    ["only a lease acknowledges", "isHolder ? Math.max(row.seq, handled ?? 0)", "handled ? handled"],
+    ["each holder has a fence of its own", "isHolder ? row.fence : row.fence + 1", "row.fence"],
+    ["a wait ends with the lease of another", "{ againMs: leftMs }", "{}"],
+    ["the position moves past what others change", "if (isHolder || (nextSeq > row.seq && isDue))", "if (isHolder)"],
+    ["the last acknowledgement lets others in", "if (isHolder) context.wake(consumerTopic(consumer));", ""],
+  ]),
+  ...mutate("src/dispatch.ts", { tests: ["test/unit/operations/changeFeed.test.ts"] }, [
+    ["a consumer sees what was written before", "((together || readsChanges) && writes)", "(together && writes)"],
+    ["each of equal consumers asks anew", "isRead(call) && call.operation.readsChanges", "call.operation.readsChanges"],
+  ]),
+  ...mutate("src/operations/events.ts", subject("events"), [
+    ["the secrets of an event are masked", "maskingOf(secretNames).data(detail)", "detail"],
+    ["an event is small", "if (bytes <= bytesMax) return;", "if (bytes <= bytesMax + 1) return;"],
+  ]),
+  ...mutate("src/operations/serving.ts", subject("consumers"), [
+    [
+      "leases of consumers get a grace period",
+      "UPDATE feed_consumers SET lease_expires_at = ${until}",
+      "UPDATE feed_consumers SET lease_expires_at = lease_expires_at",
+    ],
+    [
+      "a clock that was set back moves leases of consumers",
+      "UPDATE feed_consumers SET lease_expires_at = lease_expires_at - ${back}",
+      "UPDATE feed_consumers SET lease_expires_at = lease_expires_at",
+    ],
   ]),
   ...mutate("src/operations/pruneSessions.ts", subject("retention: what goes"), [
     [
@@ -678,11 +732,11 @@ export const mutations: readonly Mutation[] = [
     ["a session without a worktree is for any runner", "return wake(readyTopic(id, ready_requires));", "return;"],
     ["a session with a worktree is for its holder", "wake(heldTopic(holder.lease_runner_id, id))", "void holder"],
   ]),
-  ...mutate("src/operations/changes.ts", subject("waiting"), [
+  ...mutate("src/operations/feedRead.ts", subject("waiting"), [
     [
       "a watcher of a session hears only of it",
-      "if (sessionId !== undefined) return sessionChangesTopic",
-      "if (sessionId === null) return sessionChangesTopic",
+      "if (sessionId !== undefined) return [sessionChangesTopic",
+      "if (sessionId === null) return [sessionChangesTopic",
     ],
   ]),
   ...mutate("src/operations/runnerReplacement.ts", subject("runners that replace"), [
@@ -723,10 +777,10 @@ export const mutations: readonly Mutation[] = [
       "if (row.account_disabled_at === 0)",
     ],
   ]),
-  ...mutate("src/operations/changes.ts", { tests: ["test/unit/operations/changeFeed.test.ts"] }, [
+  ...mutate("src/operations/feedRead.ts", { tests: ["test/unit/operations/changeFeed.test.ts"] }, [
     ["a pruned feed is not skipped in silence", "if (after < floor)", "if (after < 0)"],
   ]),
-  ...mutate("src/operations/changes.ts", subject("changes"), [
+  ...mutate("src/operations/feedRead.ts", subject("changes"), [
     ["the feed repeats nothing", "seq > ${after} AND", "seq >= ${after} AND"],
   ]),
   ...mutate("src/operations/debugEvents.ts", subject("debug"), [
@@ -767,7 +821,7 @@ export const mutations: readonly Mutation[] = [
       "nextInput = { cursor: nextCursor }",
     ],
   ]),
-  ...mutate("src/operations/changes.ts", subject("changes"), [
+  ...mutate("src/operations/feedRead.ts", subject("changes"), [
     ["a cursor after the newest change is refused", "if (after > newest)", "if (after < 0)"],
   ]),
   ...mutate("src/operations/logRead.ts", subject("logs"), [
@@ -815,7 +869,7 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/dispatch.ts", subject("transactions"), [
     [
       "reads of the feed share no transaction with a write",
-      "(together && writes) || (!reads && atOneMoment)",
+      "((together || readsChanges) && writes) || (!reads && atOneMoment)",
       "!reads && atOneMoment",
     ],
   ]),

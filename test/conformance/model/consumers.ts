@@ -2,7 +2,7 @@
 import { consumersOf, firstAfter, newestOf } from "./feed.ts";
 import { modelOf } from "./operation.ts";
 import type { Picks } from "./picks.ts";
-import { type Consumer, type State, stamped, tickMs } from "./state.ts";
+import { type Consumer, get, type State, stamped, tickMs } from "./state.ts";
 
 const names = ["mirror", "index", "audit"] as const;
 
@@ -12,6 +12,9 @@ function seqOf(picks: Picks, state: State): number {
   const { floor } = state.feed;
   return Math.max(0, picks.of([newest, newest - picks.of([3, 8, 20]), floor, floor + 2, floor - 2, newest + 5, 0]));
 }
+
+/** Nobody consumes in the model, which does not keep the rows of the feed. */
+const unleased = { owner: null, fence: 0, leaseExpiresAt: null };
 
 export function listConsumers(state: State) {
   const listed = consumersOf(state).map((row) => {
@@ -30,12 +33,30 @@ export function comparableConsumers(answer: unknown) {
 }
 
 export const consumers = modelOf("changes", {
+  publish: {
+    weight: 3,
+    input: (picks, state) => ({
+      topic: picks.of(["order.paid", "order.shipped"]),
+      entityId: picks.of(["order 1", "order 2"]),
+      ...(picks.oneIn(3) ? { sessionId: picks.id(state.sessions) } : {}),
+      ...(picks.oneIn(3) ? { detail: { total: 12 } } : {}),
+    }),
+    run({ topic, entityId = "", sessionId }, state) {
+      if (sessionId !== undefined) get(state.sessions, "session", sessionId);
+      state.change("event", { id: entityId, version: 1 }, topic, sessionId);
+      return { entityId };
+    },
+  },
   checkpoint: {
     weight: 6,
     input: (picks, state) => ({ consumer: picks.of(names), seq: seqOf(picks, state) }),
     run({ consumer: name, seq }, state) {
       const before = state.consumers.get(name);
-      const row: Consumer = { ...(before ?? { id: name, name, ...stamped(state.now) }), seq, updatedAt: state.now };
+      const row: Consumer = {
+        ...(before ?? { ...unleased, id: name, name, ...stamped(state.now) }),
+        seq,
+        updatedAt: state.now,
+      };
       state.put("consumers", name, row);
       if (before === undefined) state.change("consumer", row, "create");
       return {};

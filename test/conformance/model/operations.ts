@@ -42,7 +42,8 @@ const archiving = "moves the log to an archive at a time of the server's own, an
 /** The operations that the model does not know, each with the reason. */
 export const leftOut: Readonly<Record<string, string>> = {
   ...left("logs", ["follow", "followSession"], iterates),
-  ...left("changes", ["watch"], iterates),
+  ...left("changes", ["watch", "export"], iterates),
+  ...left("changes", ["consume"], "returns rows of the feed, of which the model keeps only the times"),
   ...left("changes", ["since"], "each step reads the feed with it, and compares the feed with that of the model"),
   ...left("maintenance", ["stats", "health"], serving),
   ...left("debug", ["open", "setBreakpoints", "bindBreakpoints", "applyEvent", "putStop"], ownModel),

@@ -1,9 +1,9 @@
 // The change feed: one row for each change, in the order of the commits, without gaps or duplicates.
 import assert from "node:assert/strict";
-import { type ChangeRow, newId } from "../../../src/index.ts";
+import { type ChangeRow, newId, type Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { TestedBackend } from "../../support/backends.ts";
-import { bytes, collect, endOfFeed, fails, subject, take } from "../suite.ts";
+import { bytes, collect, endOfFeed, fails, parked, subject, take } from "../suite.ts";
 
 export function changesConformance(backend: TestedBackend): void {
   subject(backend, "changes", ({ test, alone }) => {
@@ -179,6 +179,86 @@ export function changesConformance(backend: TestedBackend): void {
       await fails(store.sessions.wait({ sessionId: session.id, timeoutMs: 15 }), "deadline_exceeded");
       const { runner } = await fixtures(store).runner();
       assert.equal((await watching)[0]?.entityId, runner.id);
+    });
+
+    alone("filters select by entity, id, operation, actor and time, alone and together", async ({ store, clock }) => {
+      const consumer = "filters";
+      await store.changes.checkpoint({ consumer, seq: 0 });
+      const { repository } = await fixtures(store).repository();
+      clock.advance(10_000);
+      const { runner } = await fixtures(store).runner();
+      await store.runners.drain({ runnerId: runner.id }, { actor: "ada" });
+      clock.advance(10_000);
+      await store.repositories.archive({ repositoryId: repository.id }, { actor: "ada" });
+      const { changes: all } = await store.changes.since();
+      type Row = ChangeRow;
+      const [consuming, created, registered, drained, archived] = all as [Row, Row, Row, Row, Row];
+      assert.equal(all.length, 5);
+      const cases: [Parameters<Store["changes"]["export"]>[0], ChangeRow[]][] = [
+        [{ entity: "runner" }, [registered, drained]],
+        [{ entity: ["runner", "repository"] }, [created, registered, drained, archived]],
+        [{ entityId: repository.id }, [created, archived]],
+        [{ op: "drain" }, [drained]],
+        [{ op: ["archive", "create", "none"] }, [consuming, created, archived]],
+        [{ actor: "ada" }, [drained, archived]],
+        [{ since: registered.at }, [registered, drained, archived]],
+        [{ until: registered.at }, [consuming, created]],
+        [{ since: registered.at, until: archived.at }, [registered, drained]],
+        [
+          { entity: "repository", actor: "ada", since: archived.at, op: "archive", entityId: repository.id },
+          [archived],
+        ],
+        [{ entity: "repository", op: "drain" }, []],
+      ];
+      for (const [filter, expected] of cases) {
+        const what = JSON.stringify(filter);
+        assert.deepEqual((await store.changes.since(filter)).changes, expected, what);
+        assert.deepEqual(await collect(store.changes.export(filter)), expected, what);
+        if (expected.length > 0)
+          assert.deepEqual(await take(store.changes.watch(filter), expected.length), expected, what);
+        const { changes, fence } = await store.changes.consume({ ...filter, consumer, waitMs: 0 });
+        assert.deepEqual(changes, expected, what);
+        if (fence !== null) await store.changes.checkpoint({ consumer, seq: 0, fence, release: true });
+      }
+      await fails(store.changes.since({ entity: [] }), "invalid_input");
+      await fails(store.changes.since({ since: new Date(Number.NaN) }), "invalid_input");
+    });
+
+    test("a watcher of several entities and of an actor waits for what passes its filters", async ({ store }) => {
+      const after = await endOfFeed(store);
+      const watching = take(store.changes.watch({ after, entity: ["runner", "event"], actor: "ada" }), 2);
+      const acting = take(store.changes.watch({ after, actor: "ada", op: "register" }), 1);
+      await parked(store, 2);
+      await fixtures(store).runner();
+      await store.changes.publish({ topic: "a" }, { actor: "ada" });
+      await store.runners.register({ name: newId() }, { actor: "ada" });
+      assert.deepEqual((await watching).map(line), ["event a 1", "runner register 1"]);
+      assert.deepEqual((await acting).map(line), ["runner register 1"]);
+    });
+
+    alone("an export begins at the oldest row and ends with the one that was the newest", async ({ store, clock }) => {
+      await store.maintenance.setRetention({ changesMs: 1_000 });
+      for (let n = 0; n < 3; n++) await fixtures(store).repository();
+      clock.advance(1_001);
+      await store.maintenance.prune({ kinds: ["changes"] });
+      for (let n = 0; n < 3; n++) await fixtures(store).repository();
+      const newest = await endOfFeed(store);
+      const seqs: number[] = [];
+      for await (const { seq } of store.changes.export({ limit: 2 })) {
+        if (seqs.length < 5) await fixtures(store).repository();
+        seqs.push(seq);
+      }
+      assert.equal(seqs.at(-1), newest);
+      assert.deepEqual(
+        seqs,
+        seqs.map((_, index) => newest - seqs.length + 1 + index),
+      );
+      await fails(collect(store.changes.export({ after: 0 })), "feed_truncated", { floor: seqs[0] && seqs[0] - 1 });
+      assert.deepEqual(
+        (await collect(store.changes.export({ after: newest - 2, end: newest - 1 }))).map(({ seq }) => seq),
+        [newest - 1],
+      );
+      assert.deepEqual(await collect(store.changes.export({ after: newest, end: newest })), []);
     });
 
     alone("an empty feed starts at 0", async ({ store }) => {
