@@ -1,7 +1,7 @@
 // Compares schemas, and finds the schema that migrations produce in an empty database.
 import type { Engine } from "../schema/engine.ts";
 import { applyMigration, type SchemaObject, stampMigrations } from "../schema/ledger.ts";
-import type { Migration } from "../schema/migrationFiles.ts";
+import { createdTables, type Migration } from "../schema/migrationFiles.ts";
 import { canonicalSql } from "../schema/statements.ts";
 import { revisionAt } from "./target.ts";
 
@@ -43,6 +43,24 @@ export function compareSchemas(
     ];
   });
   return [...removed, ...added, ...changed];
+}
+
+/**
+ * Returns the differences between the schema that migrations produce and the actual one. Tables, views and functions of others
+ * are none, nor are the indexes and triggers on them. Those on our tables are: they change what our writes cost and do.
+ */
+export function driftOf(
+  expected: readonly SchemaObject[],
+  actual: readonly SchemaObject[],
+  migrations: readonly Migration[],
+  engine: Engine,
+): Difference[] {
+  const ours = new Set([...createdTables(migrations), ...expected.map((object) => object.of)]);
+  return compareSchemas(
+    expected,
+    actual.filter((object) => ours.has(object.of)),
+    engine,
+  );
 }
 
 /** Returns the schema of each revision, as the migrations produce it in an empty database. */

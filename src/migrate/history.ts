@@ -2,7 +2,7 @@
 import { StoreError } from "../errors.ts";
 import { type AppliedMigration, type History, hasLedger, readHistory, stampMigrations } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
-import { compareSchemas, type Difference, expectedObjects } from "./differences.ts";
+import { type Difference, driftOf, expectedObjects } from "./differences.ts";
 import { parseTarget, revisionAt } from "./target.ts";
 import type { Migrator } from "./upgrade.ts";
 
@@ -106,7 +106,7 @@ export async function stamp({ engine, migrations, now }: Migrator, target: strin
       known,
     };
   });
-  return { from, to, differences: compareSchemas(await expectedObjects(engine, known, now), objects, engine) };
+  return { from, to, differences: driftOf(await expectedObjects(engine, known, now), objects, migrations, engine) };
 }
 
 export type Finding =
@@ -134,6 +134,6 @@ export async function check({ engine, migrations, now }: Migrator): Promise<Find
   // The schema that a later version or the original of an edited file has produced is not known here.
   if (history.newer.length > 0 || history.edited.length > 0) return listed;
   const applied = migrations.filter(({ revision }) => history.applied.some((entry) => entry.revision === revision));
-  const drift = compareSchemas(await expectedObjects(engine, applied, now), objects, engine);
+  const drift = driftOf(await expectedObjects(engine, applied, now), objects, migrations, engine);
   return [...listed, ...drift.map((difference): Finding => ({ kind: "drift", ...difference }))];
 }

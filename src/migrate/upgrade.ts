@@ -104,7 +104,7 @@ export async function move(
     if (at === 0 && direction === "up") await run(stampMigrations(engine.catalog, [], now));
     const steps: Step[] = [];
     for (const migration of route) steps.push(await runStep(transaction, migration, direction, now));
-    await run(requireNoViolations(engine.catalog));
+    await run(requireNoViolations(engine.catalog, migrations));
     return { from, to, steps, losses, ...present({ safety }) };
   }, needsAlone);
 }

@@ -94,16 +94,22 @@ export const postgresCatalog: Catalog = {
         FROM pg_proc
         WHERE pronamespace = current_schema()::regnamespace AND prokind IN ('f', 'p')
       )
-      SELECT type, name, definition FROM objects ORDER BY of COLLATE "C", part, name COLLATE "C"`);
+      SELECT of, type, name, definition FROM objects ORDER BY of COLLATE "C", part, name COLLATE "C"`);
   }),
 
   /** Lists the constraints that were added as NOT VALID: the server prevents all other violations. */
   violations: step(function* () {
-    const rows = yield* all<{ name: string; child: string }>(sql`
-      SELECT conname AS name, relname AS child
-      FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid
-      WHERE relnamespace = current_schema()::regnamespace AND contype = 'f' AND NOT convalidated
+    const rows = yield* all<{ name: string; child: string; parent: string }>(sql`
+      SELECT conname AS name, child.relname AS child, parent.relname AS parent
+      FROM pg_constraint
+        JOIN pg_class child ON child.oid = conrelid
+        JOIN pg_class parent ON parent.oid = confrelid
+      WHERE child.relnamespace = current_schema()::regnamespace AND contype = 'f' AND NOT convalidated
       ORDER BY 1`);
-    return rows.map(({ name, child }) => `${child} may have violations, because ${name} was not validated`);
+    return rows.map(({ name, child, parent }) => ({
+      child,
+      parent,
+      text: `${child} may have violations, because ${name} was not validated`,
+    }));
   }),
 };

@@ -4,7 +4,7 @@ import { type Details, StoreError } from "../errors.ts";
 import { messageOf } from "../model/realms.ts";
 import { packageVersion } from "../package.ts";
 import { all, type Body, change, changeEach, Statement, sql, step } from "../sql.ts";
-import { type Migration, statementsOf } from "./migrationFiles.ts";
+import { createdTables, type Migration, statementsOf } from "./migrationFiles.ts";
 
 export interface TableShape {
   readonly name: string;
@@ -26,9 +26,19 @@ export function tableShapes(
 }
 
 export interface SchemaObject {
+  /** The table that the object is, or belongs to; of others, such as views, their own name. */
+  readonly of: string;
   readonly type: string;
   readonly name: string;
   readonly definition: string;
+}
+
+/** A row that breaks a foreign key, or a foreign key that rows may break. */
+export interface Violation {
+  /** The table with the foreign key, and the one to which it leads. */
+  readonly child: string;
+  readonly parent: string;
+  readonly text: string;
 }
 
 /** The queries by which an engine reads its own schema. */
@@ -39,7 +49,7 @@ export interface Catalog {
   /** Reads all objects except the ledger, in a fixed order. */
   objects(): Body<readonly SchemaObject[]>;
   /** Describes the rows that break a foreign key, one text each. */
-  violations(): Body<readonly string[]>;
+  violations(): Body<readonly Violation[]>;
   /** The statements that mark the database as ours, and create the ledger unless it exists. */
   readonly setUp: readonly string[];
 }
@@ -183,19 +193,27 @@ export const stampMigrations = step(function* (catalog: Catalog, migrations: rea
 export const createSchema = step(function* (catalog: Catalog, migrations: readonly Migration[], now: () => number) {
   yield* changeEach(catalog.setUp.map(plainStatement));
   for (const migration of migrations) yield* applyMigration(migration, now);
-  yield* requireNoViolations(catalog);
+  yield* requireNoViolations(catalog, migrations);
 });
 
-/** Fails with constraint when rows break a foreign key. SQLite does not check foreign keys while migrations run. */
-export const requireNoViolations = step(function* (catalog: Catalog) {
-  const violations = yield* catalog.violations();
-  if (violations.length > 0) {
-    throw new StoreError(
-      "constraint",
-      `the migration leaves rows that break a foreign key: ${violations.slice(0, 5).join(", ")}`,
-      { outcome: "rolled_back" },
-    );
-  }
+/**
+ * Fails with constraint when rows break a foreign key. SQLite does not check foreign keys while migrations run. A key between
+ * two tables of others is their own affair; one from a table of theirs to ours counts unless `countsOthers` is false.
+ */
+export const requireNoViolations = step(function* (
+  catalog: Catalog,
+  migrations: readonly Migration[],
+  countsOthers = true,
+) {
+  const ours = createdTables(migrations);
+  const violations = (yield* catalog.violations()).filter(
+    ({ child, parent }) => ours.includes(child) || (countsOthers && ours.includes(parent)),
+  );
+  if (violations.length === 0) return;
+  const texts = violations.slice(0, 5).map(({ text }) => text);
+  throw new StoreError("constraint", `the migration leaves rows that break a foreign key: ${texts.join(", ")}`, {
+    outcome: "rolled_back",
+  });
 });
 
 const addEntry = step(function* ({ revision, name, sha256 }: Migration, appliedAt: number, durationMs: number) {

@@ -34,14 +34,16 @@ export const sqliteCatalog: Catalog = {
 
   objects: step(function* () {
     return yield* all<SchemaObject>(sql`
-      SELECT type, name, sql AS definition FROM sqlite_schema
+      SELECT tbl_name AS "of", type, name, sql AS definition FROM sqlite_schema
       WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name <> ${ledgerTable} ORDER BY tbl_name, type DESC, name`);
   }),
 
   violations: step(function* () {
     const rows = yield* all<{ table: string; rowid: number | null; parent: string }>(sql`PRAGMA foreign_key_check`);
-    return rows.map(
-      ({ table, rowid, parent }) => `${table}${rowid === null ? "" : ` row ${rowid}`} has no row of ${parent}`,
-    );
+    return rows.map(({ table, rowid, parent }) => ({
+      child: table,
+      parent,
+      text: `${table}${rowid === null ? "" : ` row ${rowid}`} has no row of ${parent}`,
+    }));
   }),
 };

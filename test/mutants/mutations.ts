@@ -56,6 +56,7 @@ const sqliteDriver = { tests: ["test/engines/sqlite/transaction.test.ts"] };
 const heldRows = { tests: ["test/engines/postgres/heldRows.test.ts"] };
 const postgresDriver = { tests: ["test/engines/postgres/transaction.test.ts"] };
 const migrator = { tests: ["test/engines/migrate/migrator.test.ts"] };
+const othersTables = { tests: ["test/engines/migrate/othersTables.test.ts"], only: "sqlite" };
 const backup = { tests: ["test/engines/sqlite/backup.test.ts"] };
 /** Many of these tests kill processes over and over, so each mutation names the one that fails without any of that. */
 const restore = { tests: ["test/system/backup/restore.test.ts"] };
@@ -1045,7 +1046,11 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/schema/ledger.ts", migrator, [
     ["a newer schema is refused", "if (newer[0] !== undefined)", "if (newer[0] === null)"],
     ["an edited migration is noticed", "if (edited[0] !== undefined)", "if (edited[0] === null)"],
-    ["a migration breaks no foreign key", "if (violations.length > 0)", "if (violations.length < 0)"],
+    [
+      "a migration breaks no foreign key",
+      "if (violations.length === 0) return;",
+      "if (violations.length >= 0) return;",
+    ],
   ]),
   ...mutate("src/migrate/upgrade.ts", migrator, [
     ["data is dropped only when asked", "if (losses.length > 0 && !allowDataLoss)", "if (losses.length < 0)"],
@@ -1153,6 +1158,19 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/sqlite/walCheckpoint.ts", { tests: ["test/system/faults/wal.test.ts"] }, [
     ["another thread copies the log", 'db.pragma("wal_checkpoint(PASSIVE)");', ""],
+  ]),
+  // Tables of others in the same database
+  ...mutate("src/migrate/differences.ts", othersTables, [
+    ["tables of others are no drift", "actual.filter((object) => ours.has(object.of))", "actual"],
+    ["an index of others on our table is drift", "ours.has(object.of)", "ours.has(object.name)"],
+  ]),
+  ...mutate("src/schema/ledger.ts", othersTables, [
+    [
+      "keys between tables of others are their own",
+      "ours.includes(child) || (countsOthers &&",
+      "true || (countsOthers &&",
+    ],
+    ["keys of others to our rows hold", "(countsOthers && ours.includes(parent))", "(countsOthers && ours.length < 0)"],
   ]),
   // Times that move with the clock
   ...mutate(
