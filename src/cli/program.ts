@@ -7,6 +7,7 @@ import { exitCodeHelp, exitCodeOf, sentenceOf } from "../terminal/exit.ts";
 import { addAdmin } from "./admin.ts";
 import { addArtifacts } from "./artifacts.ts";
 import { addBackup } from "./backup.ts";
+import { addChanges } from "./changes.ts";
 import { type CommandLine, createCommandLine, type Surroundings } from "./commandLine.ts";
 import { addCommands } from "./commands.ts";
 import { addConfig } from "./config.ts";
@@ -41,6 +42,7 @@ const groups: readonly ((program: Command, cli: CommandLine) => void)[] = [
   addArtifacts,
   addFiles,
   addLogs,
+  addChanges,
   addDebug,
   addBackup,
   addFsck,

@@ -48,6 +48,11 @@ export function formatFields(fields: Readonly<Record<string, string | null>>): s
   return lines.map(([name, text]) => `${name.padEnd(width)}  ${oneLine(text, 10_000)}\n`).join("");
 }
 
+/** Returns text as one line for a terminal. */
+export function lineOf(text: string): string {
+  return `${oneLine(text, 10_000)}\n`;
+}
+
 /** Prints a message to a person, which is no data: on stderr, and not with --quiet. */
 export function printMessage({ stderr }: CommandLine, { quiet }: PrintFlags, text: string): void {
   if (!quiet) stderr.write(`${stripTerminalControls(text)}\n`);

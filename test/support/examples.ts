@@ -48,7 +48,8 @@ function blocksOf(markdown: string): readonly string[] {
   return [...markdown.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code as string);
 }
 
-function withSources(code: string): string {
+/** Returns the code with the source files of the package in place of its name. */
+export function withSources(code: string): string {
   return code.replaceAll(
     / from "(debug-server-db[^"]*)"/g,
     (_, name: string) => ` from "${entries[name as keyof typeof entries]}"`,
