@@ -21,7 +21,7 @@ test("webhooks are delivered in order and at least once, through failures and th
   const url = `sqlite:${join(folder, "store.db")}`;
   const received: { readonly key: number; readonly topic: string; readonly id: string; readonly accepted: boolean }[] =
     [];
-  /** What the receiver does to its next requests. */
+  /** The faults of the receiver, for its next requests. */
   const faults: ("status" | "cut" | "kill")[] = [];
   let child: ChildProcess | undefined;
   const receiver = createServer(async (request, response) => {

@@ -15,6 +15,7 @@
 -- 0015_discarded_logs.sqlite.sql c940efc5f416d78ac5a4dfcf973a5d3cce48ca1ba10cf53678e8d036ccf8b60f
 -- 0016_labels.sqlite.sql 8c80c8b85948da13209d6999337d60366342d70800234db0e99364d100b63e87
 -- 0017_debug_requests.sqlite.sql f3e3834472c5b6eff696d5a50c02edff97f55ffec0000a6c7213e8956ea5d7c8
+-- 0018_leased_consumers.sqlite.sql 2a69b56de2e18a1ee75c84ff8e3afb5c8fcd57dca310a4f598027c5a41def616
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -379,9 +380,11 @@ CREATE TABLE feed_consumers (
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL
-) STRICT;
+, owner TEXT, fence INTEGER NOT NULL DEFAULT 0 CHECK (fence >= 0), lease_expires_at INTEGER) STRICT;
 
 CREATE INDEX feed_consumers_behind ON feed_consumers (seq, name);
+
+CREATE INDEX feed_consumers_leased ON feed_consumers (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 
 CREATE TABLE idempotency_keys (
   operation TEXT NOT NULL,
