@@ -1,5 +1,5 @@
-// Writes the generated parts of the documents: `npm run docs`. With --check it only reports documents that are out of
-// date.
+// Writes the generated parts of the documents, and the types of the tables: `npm run docs`. With --check it only reports
+// files that are out of date.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { renderAppend } from "../bench/append.ts";
 import { renderCells, renderHeadline } from "../bench/cells/render.ts";
@@ -16,6 +16,7 @@ import { checks } from "../src/operations/fsck/checks.ts";
 import { fileChecks } from "../src/sqlite/deepCheck.ts";
 import { renderFaults, renderScopes } from "./access.ts";
 import { renderCli } from "./cli.ts";
+import { renderDatabase } from "./kysely.ts";
 import { renderOpenApi } from "./openapi.ts";
 import { renderErrors, renderOperations } from "./operations.ts";
 
@@ -94,6 +95,7 @@ const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>
 
 /** The files that are generated as a whole. */
 const whole: Readonly<Record<string, () => string>> = {
+  "src/kysely/database.ts": renderDatabase,
   "docs/openapi.json": renderOpenApi,
   "docs/growth.svg": () => plotGrowth(readResult("growth")),
 };

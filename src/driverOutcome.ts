@@ -85,3 +85,9 @@ export function databaseError(
     details: { ...databaseCode, ...(code === "conflict" ? { reason: "exists" } : {}) },
   });
 }
+
+/** Builds the error for a statement that writes, on a connection that only reads. */
+export function onlyReads(cause?: unknown): StoreError {
+  const message = "this connection only reads (SELECT, VALUES, WITH, EXPLAIN): change the store with its operations";
+  return new StoreError("read_only", message, { cause, details: { reason: "read_only" } });
+}

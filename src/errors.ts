@@ -121,8 +121,8 @@ export const errorCodes = {
   },
   read_only: {
     retryable: false,
-    means: "the database, its folder or its server is read-only",
-    mend: "make it writable, or connect to the primary; reads work",
+    means: "the database, its folder, its server or the connection is read-only",
+    mend: "make it writable, or connect to the primary, or use an operation instead of SQL; reads work",
   },
   io_error: {
     retryable: true,

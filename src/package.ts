@@ -9,7 +9,7 @@ const sourceRoot = new URL("../", import.meta.url);
 export const packageRoot = extension === ".ts" ? sourceRoot : new URL("../", sourceRoot);
 
 /** Returns the URL of a thread's entry point. */
-export function workerUrl(name: "backup" | "database" | "reader" | "runner"): URL {
+export function workerUrl(name: "backup" | "database" | "reader" | "readProcess" | "runner"): URL {
   return new URL(`workers/${name}${extension}`, sourceRoot);
 }
 

@@ -48,7 +48,8 @@ export function threadOptions({
   };
 }
 
-function loadingFlags(execArgv: readonly string[]): string[] {
+/** Returns those of the flags that change how a thread or process loads its modules. */
+export function loadingFlags(execArgv: readonly string[]): string[] {
   const kept: string[] = [];
   for (const [index, flag] of execArgv.entries()) {
     const [name = ""] = flag.split("=", 1);

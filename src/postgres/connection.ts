@@ -25,6 +25,8 @@ export interface ConnectionOptions {
   readonly readsOnly?: boolean | undefined;
   /** True for migrations, which lift the server's limits for their transactions: an answer may take any time. */
   readonly waitsLong?: boolean | undefined;
+  /** True for the statements of people. Each is sent when the one before it is answered, because it may be refused. */
+  readonly forPeople?: boolean | undefined;
 }
 
 /** The longest time between two attempts to reach a server. */
@@ -105,18 +107,26 @@ export class PostgresConnection {
   }
 
   async #connect(): Promise<pg.Client> {
-    const { url, limits, synchronous, waitsLong = false, readsOnly = false, onOpened } = this.#options;
+    const {
+      url,
+      limits,
+      synchronous,
+      waitsLong = false,
+      readsOnly = false,
+      forPeople = false,
+      onOpened,
+    } = this.#options;
     const client = new pg.Client({
       connectionString: url,
       // Names the process where a migration, or a person, looks for those that use a database.
-      application_name: `debug-server-db ${process.pid} ${hostname()}`.slice(0, 63),
+      application_name: `debug-server-db ${forPeople ? "sql " : ""}${process.pid} ${hostname()}`.slice(0, 63),
       connectionTimeoutMillis: limits.connectMs,
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000,
       // The server itself cancels statements that take too long; this limit is for a server that no longer answers.
       query_timeout: waitsLong ? 0 : limits.statementMs * 2,
       // Statements that are sent before the answers to earlier ones have arrived share a round trip.
-      pipeline: true,
+      pipeline: !forPeople,
       types: {
         getTypeParser: (oid: number, format?: string) => parsers[oid] ?? pg.types.getTypeParser(oid, format as "text"),
       },
@@ -160,6 +170,16 @@ export function shownAddress(url: string): string {
   return `postgres://${host}${pathname}`;
 }
 
+/** The milliseconds of the parts of an interval, in their order. A year and a month count as in extract(epoch). */
+const partsMs = [31_557_600_000, 2_592_000_000, 86_400_000, 3_600_000, 60_000, 1_000] as const;
+
+function intervalMs(text: string): number {
+  const number = "(-?[\\d.]+)";
+  const form = `^P(?:${number}Y)?(?:${number}M)?(?:${number}D)?(?:T(?:${number}H)?(?:${number}M)?(?:${number}S)?)?$`;
+  const parts = new RegExp(form).exec(text)?.slice(1) ?? [];
+  return partsMs.reduce((sum, ms, index) => sum + ms * Number(parts[index] ?? 0), 0);
+}
+
 /**
  * Parsers by type, for rows as bodies expect them: times are milliseconds, booleans 0 or 1, JSON is text. The numbers
  * are those of https://github.com/postgres/postgres/blob/master/src/include/catalog/pg_type.dat
@@ -173,6 +193,8 @@ const parsers: Readonly<Record<number, (text: string) => unknown>> = {
   20: Number,
   // json
   114: (text) => text,
+  // interval, as ISO 8601
+  1186: intervalMs,
   // timestamptz, which the server sends as ISO in UTC
   1184: (text) => Date.parse(`${text.slice(0, 10)}T${text.slice(11).replace("+00", "Z")}`),
   // numeric

@@ -158,7 +158,8 @@ async function ensureSchema(client: pg.Client, { clock, limits, migrate }: Postg
   }
 }
 
-async function requireSchema(client: pg.Client): Promise<void> {
+/** Fails with incompatible unless the schema is the one of this version. */
+export async function requireSchema(client: pg.Client): Promise<void> {
   const migrations = readMigrations("postgres");
   requireHead(await runBody(client, readHistory(postgresCatalog, migrations)), migrations);
 }

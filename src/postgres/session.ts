@@ -17,7 +17,7 @@ export function sessionSettings(limits: Limits, synchronous: Synchronous): strin
     // How values are written, which `parsers` of connection.ts read.
     bytea_output: "'hex'",
     DateStyle: "'ISO, YMD'",
-    IntervalStyle: "'postgres'",
+    IntervalStyle: "'iso_8601'",
     TimeZone: "'UTC'",
     extra_float_digits: 1,
     transform_null_equals: "off",

@@ -64,7 +64,51 @@ const restore = { tests: ["test/system/backup/restore.test.ts"] };
 const telemetry = { tests: ["test/system/tracing/opentelemetry.test.ts"], only: "sqlite|trace" };
 const channels = { tests: ["test/system/tracing/channels.test.ts"], only: "sqlite|database thread|port|goes away" };
 
+const kyselyTables = { tests: ["test/engines/migrate/kysely.test.ts"] };
+const kyselySessions = { tests: ["test/unit/kysely/sessions.test.ts"] };
+/** One test of reading with Kysely, on one engine. */
+function kysely(engine: string, only: string): Pick<Mutation, "tests" | "only"> {
+  return { tests: ["test/system/kysely/openKysely.test.ts"], only: `Kysely on ${engine} (?:${only})` };
+}
+const besideWrites = { tests: ["test/system/kysely/besideWrites.test.ts"] };
+
 export const mutations: readonly Mutation[] = [
+  // SQL of users
+  ...mutate("docs/kysely.ts", kyselyTables, [
+    ["a column that may be null says so", "isNullable: column.notnull === 0 && column.pk === 0", "isNullable: false"],
+    ["a CHECK that lists texts becomes a union", 'exec(definition)?.[1] ?? ""', 'exec("")?.[1] ?? ""'],
+  ]),
+  ...mutate("src/kysely/sessions.ts", kyselySessions, [
+    ["no more connections than the most", "this.#all.size < this.#options.max", "true"],
+    ["a connection that has ended is not used again", "if (!session.isEnded) return session;", "return session;"],
+    ["closing fails those who wait", "for (const turn of this.#waiting.splice(0)) turn.resolve(undefined);", ""],
+    [
+      "a connection that has ended leaves its place, also while it is held",
+      "this.#create(() => this.#forget(session))",
+      "this.#create(() => undefined)",
+    ],
+  ]),
+  ...mutate("src/sqlite/reads.ts", kysely("sqlite", "refuses|cannot be talked"), [
+    ["only statements that read are prepared", "if (!readingStatement.test(sql)) throw onlyReads();", ""],
+  ]),
+  ...mutate("src/postgres/reads.ts", kysely("postgres", "cannot be talked"), [
+    ["a COMMIT of the user is noticed", 'if (this.#client?.getTransactionStatus() !== "T") throw onlyReads();', ""],
+    [
+      "what a statement sets is undone",
+      'if (!this.isLost) await this.#send("ROLLBACK");',
+      'if (!this.isLost) await this.#send("COMMIT");',
+    ],
+  ]),
+  ...mutate("src/postgres/reads.ts", kysely("postgres", "takes times"), [
+    ["a number is sent as a time where one is expected", "if (type === timestamptz) return timeOf(Number(value));", ""],
+    ["a number is sent as milliseconds where an interval is expected", "type === interval ?", "type === 0 ?"],
+  ]),
+  ...mutate("src/kysely/readProcess.ts", { ...besideWrites, only: "was killed" }, [
+    ["a process that reads ends by itself in time", "if (!watchdog.isArmed) watchdog.arm(timeoutMs);", ""],
+  ]),
+  ...mutate("src/kysely/sqliteSession.ts", { ...besideWrites, only: "a stream keeps" }, [
+    ["a stream that is left lets the WAL go", 'await this.#ask({ type: "stop" });', "void 0;"],
+  ]),
   // Tracing
   ...mutate("src/tracing.ts", channels, [
     ["a group is told before its calls, with what it did", "trace.group = group;", ""],

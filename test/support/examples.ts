@@ -15,6 +15,7 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 const entries = {
   "debug-server-db": `${root}src/index.ts`,
   "debug-server-db/http": `${root}src/http/index.ts`,
+  "debug-server-db/kysely": `${root}src/kysely/index.ts`,
   "debug-server-db/opentelemetry": `${root}src/opentelemetry/index.ts`,
   "debug-server-db/runner": `${root}src/runner/index.ts`,
   "debug-server-db/testing": `${root}src/testing/index.ts`,

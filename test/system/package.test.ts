@@ -209,6 +209,35 @@ console.log(JSON.stringify(name));
   await compileInConsumer("traced.ts");
 });
 
+test("the entry for Kysely says what to install, and then runs and compiles", async () => {
+  write(
+    "kysely.ts",
+    `import { openStore, StoreError } from "debug-server-db";
+import { openKysely, type ReadingKysely } from "debug-server-db/kysely";
+const url = "sqlite:data/kysely.db";
+const store = await openStore({ url });
+await store.repositories.upsert({ name: "read" });
+try {
+  const db: ReadingKysely = await openKysely({ url });
+  const rows: { name: string; version: number }[] = await db.selectFrom("repositories").select(["name", "version"]).execute();
+  await db.destroy();
+  console.log(JSON.stringify(rows));
+} catch (error) {
+  console.log(JSON.stringify(error instanceof StoreError ? [error.code, error.message] : "other"));
+}
+await store.close();
+`,
+  );
+  assert.deepEqual(await runInConsumer("kysely.ts"), [
+    "incompatible",
+    "openKysely needs the package kysely: run npm install kysely",
+  ]);
+  // An application has a copy of its own.
+  cpSync(join(root, "node_modules/kysely"), join(consumer, "node_modules/kysely"), { recursive: true });
+  assert.deepEqual(await runInConsumer("kysely.ts"), [{ name: "read", version: 1 }]);
+  await compileInConsumer("kysely.ts");
+});
+
 test("the installed command prints its version", async () => {
   const { stdout } = await run(process.execPath, [join(consumer, "node_modules/.bin/debug-server-db"), "--version"], {
     cwd: consumer,

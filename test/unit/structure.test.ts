@@ -71,6 +71,7 @@ const layers: readonly (readonly string[])[] = [
   ["src/collector/"],
   ["src/http/"],
   ["src/opentelemetry/"],
+  ["src/kysely/"],
   ["src/testing/"],
   ["src/index.ts"],
   ["src/page/"],
@@ -137,6 +138,7 @@ it("the engines do not import each other, and use the same file names for the sa
     "locks.ts",
     "migrator.ts",
     "open.ts",
+    "reads.ts",
     "statements.ts",
     "transaction.ts",
   ];
@@ -197,6 +199,7 @@ const homes: Readonly<Record<string, RegExp>> = {
   "hono/cors": /^src\/http\/storeHandler\.ts$/,
   "@hono/node-server": /^src\/http\/nodeHandler\.ts$/,
   "@opentelemetry/api": /^src\/opentelemetry\//,
+  kysely: /^src\/kysely\//,
   "@prometheus-io/client": /^src\/http\/exposition\.ts$/,
 };
 
