@@ -83,6 +83,11 @@ export interface Driver {
    * the driver reports commits itself.
    */
   dataVersion?(): number | Promise<number>;
+  /**
+   * Looks for what lets some operations fail although others succeed, such as a table that is missing. Rejects with the
+   * error for it. Absent where the failure of a write leaves no doubt.
+   */
+  findProblem?(): Promise<void>;
   /** Returns what the driver knows of the database without a query. */
   facts(): DatabaseFacts;
   /** Copies the database to an existing, empty file, in steps between groups. Absent where other tools make backups. */

@@ -132,10 +132,12 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
       "maxBytes: only the size of a SQLite file can be limited; limit PostgreSQL on its server",
     );
   const logArchive = openArchive({ archive, movesLogs });
-  return openServer({ url: place.url, limits, migrate, synchronous, clock: clock ?? systemClock }, readers, onEvent, {
-    logArchive,
-    movesLogs,
-  });
+  return openServer(
+    { url: place.url, limits, migrate, synchronous, role, clock: clock ?? systemClock },
+    readers,
+    onEvent,
+    { logArchive, movesLogs },
+  );
 }
 
 /** The server of a remote store, and the token with which it was opened. */

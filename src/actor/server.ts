@@ -27,6 +27,7 @@ import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
 import { startPruner } from "./pruner.ts";
 import { startReaper } from "./reaper.ts";
+import { withoutRepetitions } from "./repeatedFaults.ts";
 import { TokenUses } from "./tokenUse.ts";
 import { startUpkeep } from "./upkeep.ts";
 import { WriteProbe } from "./writeProbe.ts";
@@ -90,8 +91,9 @@ export function createServer({
   logArchive,
   movesLogs = false,
   onCommit,
-  onEvent,
+  onEvent: onEachEvent,
 }: ServerOptions): Server {
+  const onEvent = withoutRepetitions(onEachEvent);
   const onFault = (error: StoreError): void => onEvent(faultEvent(error));
   const serverState = (): ServerState => ({
     counts: {
@@ -167,8 +169,10 @@ export function createServer({
   const tokenUses = new TokenUses(addOwnClient(), limits);
   const probeInbox = addOwnClient();
   let probes = 0;
-  const writeProbe = new WriteProbe(limits, () =>
-    probeInbox.post([++probes, false, ["maintenance.probe", [], undefined]]),
+  const writeProbe = new WriteProbe(
+    limits,
+    () => probeInbox.post([++probes, false, ["maintenance.probe", [], undefined]]),
+    (drivers[0] as Driver).findProblem,
   );
   const stopReaper = startReaper(addOwnClient(), limits.reapEveryMs, onEvent);
   const pruning = { everyMs: limits.pruneEveryMs, owner: newId() };

@@ -2,7 +2,7 @@
 // https://www.postgresql.org/docs/current/catalogs.html
 
 import { type Catalog, ledgerTable, type SchemaObject, tableShapes } from "../schema/ledger.ts";
-import { createdTables } from "../schema/migrationFiles.ts";
+import { createdTables, type Migration } from "../schema/migrationFiles.ts";
 import { all, sql, step } from "../sql.ts";
 
 const createLedger = `CREATE TABLE IF NOT EXISTS ${ledgerTable} (
@@ -23,7 +23,7 @@ export const postgresCatalog: Catalog = {
       SELECT c.relname AS name, a.attname AS "column", pg_get_expr(d.adbin, d.adrelid) AS "default"
       FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-      WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+      WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind IN ('r', 'p')
       ORDER BY c.relname, a.attnum`);
     return tableShapes(columns);
   }),
@@ -38,7 +38,7 @@ export const postgresCatalog: Catalog = {
       WITH ours AS (
         SELECT oid, relname, relkind
         FROM pg_class
-        WHERE relnamespace = current_schema()::regnamespace AND relname <> ${ledgerTable}
+        WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relname <> ${ledgerTable}
       ),
       -- The lines between the parentheses of CREATE TABLE: columns, then constraints.
       lines AS (
@@ -92,7 +92,7 @@ export const postgresCatalog: Catalog = {
         SELECT proname, 1, 'function', proname || '(' || pg_get_function_identity_arguments(pg_proc.oid) || ')',
           replace(pg_get_functiondef(pg_proc.oid), quote_ident(current_schema()) || '.', '')
         FROM pg_proc
-        WHERE pronamespace = current_schema()::regnamespace AND prokind IN ('f', 'p')
+        WHERE pronamespace = quote_ident(current_schema())::regnamespace AND prokind IN ('f', 'p')
       )
       SELECT of, type, name, definition FROM objects ORDER BY of COLLATE "C", part, name COLLATE "C"`);
   }),
@@ -104,7 +104,7 @@ export const postgresCatalog: Catalog = {
       FROM pg_constraint
         JOIN pg_class child ON child.oid = conrelid
         JOIN pg_class parent ON parent.oid = confrelid
-      WHERE child.relnamespace = current_schema()::regnamespace AND contype = 'f' AND NOT convalidated
+      WHERE child.relnamespace = quote_ident(current_schema())::regnamespace AND contype = 'f' AND NOT convalidated
       ORDER BY 1`);
     return rows.map(({ name, child, parent }) => ({
       child,
@@ -113,3 +113,22 @@ export const postgresCatalog: Catalog = {
     }));
   }),
 };
+
+/**
+ * Returns the tables of the migrations that are missing, and those on which the user lacks a right that the store needs:
+ * to read them or, unless it only reads, to write them too. Nothing but a migration writes the ledger.
+ */
+export const brokenTables = step(function* (migrations: readonly Migration[], readsOnly: boolean) {
+  const names = [ledgerTable, ...createdTables(migrations)].join(",");
+  const rights = readsOnly ? "SELECT" : "SELECT,INSERT,UPDATE,DELETE";
+  return yield* all<{ name: string; missing: number }>(sql`
+    SELECT name, c.oid IS NULL AS missing
+    FROM unnest(string_to_array(${names}, ',')) AS name
+      LEFT JOIN pg_class c ON relname = name AND relnamespace = quote_ident(current_schema())::regnamespace
+    WHERE c.oid IS NULL
+      OR NOT (
+        SELECT bool_and(has_table_privilege(c.oid, one))
+        FROM unnest(string_to_array(CASE name WHEN ${ledgerTable} THEN 'SELECT' ELSE ${rights} END, ',')) AS one
+      )
+    ORDER BY name`);
+});

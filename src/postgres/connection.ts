@@ -2,27 +2,20 @@
 
 import { hostname } from "node:os";
 import pg from "pg";
-import type { Synchronous } from "../driver.ts";
 import { StoreError } from "../errors.ts";
-import type { Limits } from "../limits.ts";
 import { realTime } from "../realTime.ts";
-import { readOnlyServer, translate } from "./errors.ts";
-import { openClass, openKey } from "./locks.ts";
-import { sessionSettings } from "./session.ts";
+import { translate, unusableUrl } from "./errors.ts";
+import { openClass, schemaKey } from "./locks.ts";
+import { beginSession, type SessionOptions } from "./session.ts";
 
-export interface ConnectionOptions {
+export interface ConnectionOptions extends SessionOptions {
   /** A connection URI: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS */
   readonly url: string;
-  readonly limits: Limits;
-  /** `full`: a commit is acknowledged when it is on disk. `normal`: a crash of the server may lose the last commits. */
-  readonly synchronous: Synchronous;
   /**
    * Makes this a connection of a store: while it is open, nobody migrates the schema (D-104). Called when it has been
    * opened, and may refuse it.
    */
   readonly onOpened?: ((client: pg.Client) => Promise<void>) | undefined;
-  /** True for a process that only reads, which may do that on a standby. */
-  readonly readsOnly?: boolean | undefined;
   /** True for migrations, which lift the server's limits for their transactions: an answer may take any time. */
   readonly waitsLong?: boolean | undefined;
   /** True for the statements of people. Each is sent when the one before it is answered, because it may be refused. */
@@ -106,16 +99,17 @@ export class PostgresConnection {
     realTime.clearTimeout(forcing);
   }
 
-  async #connect(): Promise<pg.Client> {
-    const {
-      url,
-      limits,
-      synchronous,
-      waitsLong = false,
-      readsOnly = false,
-      forPeople = false,
-      onOpened,
-    } = this.#options;
+  /** Creates a connection. Fails with incompatible when the URL names files or settings that cannot be used. */
+  #newClient(): pg.Client {
+    try {
+      return this.#clientOf();
+    } catch (error) {
+      throw unusableUrl(error);
+    }
+  }
+
+  #clientOf(): pg.Client {
+    const { url, limits, waitsLong = false, forPeople = false } = this.#options;
     const client = new pg.Client({
       connectionString: url,
       // Names the process where a migration, or a person, looks for those that use a database.
@@ -133,14 +127,20 @@ export class PostgresConnection {
     });
     client.on("error", () => this.#forget(client));
     client.on("end", () => this.#forget(client));
+    return client;
+  }
+
+  async #connect(): Promise<pg.Client> {
+    const { url, limits, onOpened } = this.#options;
+    let client: pg.Client | undefined;
     try {
+      client = this.#newClient();
       await client.connect();
-      await client.query(sessionSettings(limits, synchronous));
-      if (!readsOnly && (await isStandby(client))) throw readOnlyServer();
+      await beginSession(client, this.#options);
       if (onOpened !== undefined) {
         await client.query(`
           SET lock_timeout = ${limits.busyGiveUpMs}; SET statement_timeout = ${limits.busyGiveUpMs + limits.statementMs};
-          SELECT pg_advisory_lock_shared(${openClass}, ${openKey});
+          SELECT pg_advisory_lock_shared(${openClass}, ${schemaKey});
           SET lock_timeout = ${limits.lockMs}; SET statement_timeout = ${limits.statementMs}`);
         await onOpened(client);
       }
@@ -148,7 +148,7 @@ export class PostgresConnection {
       this.#openedAtMs = realTime.elapsed();
       return client;
     } catch (error) {
-      client.connection.stream.destroy();
+      client?.connection.stream.destroy();
       const reason = translate(error);
       throw new StoreError(reason.code, `${shownAddress(url)}: ${reason.message}`, {
         details: reason.details,
@@ -157,11 +157,6 @@ export class PostgresConnection {
       });
     }
   }
-}
-
-async function isStandby(client: pg.Client): Promise<boolean> {
-  const { rows } = await client.query<{ standby: number }>("SELECT pg_is_in_recovery() AS standby");
-  return rows[0]?.standby === 1;
 }
 
 /** Returns the host, port and database of a URL, without user and password. */

@@ -20,7 +20,7 @@ export async function copyRows(client: pg.Client, source: string): Promise<void>
   const { rows } = await client.query<{ table: string; column: string }>(`
     SELECT attrelid::regclass::text AS "table", attname AS "column"
     FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
-    WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND attidentity <> ''`);
+    WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind = 'r' AND attidentity <> ''`);
   for (const { table, column } of rows) {
     await client.query(
       `SELECT setval(
@@ -40,7 +40,7 @@ async function foreignKeysOf(client: pg.Client): Promise<readonly { child: strin
     FROM pg_constraint
       JOIN pg_class child ON child.oid = conrelid
       JOIN pg_class parent ON parent.oid = confrelid
-    WHERE contype = 'f' AND child.relnamespace = current_schema()::regnamespace`);
+    WHERE contype = 'f' AND child.relnamespace = quote_ident(current_schema())::regnamespace`);
   return rows;
 }
 

@@ -11,6 +11,7 @@ import { present } from "../present.ts";
 const codes: readonly ErrorTableRow[] = [
   ["23", "constraint", "the database refused the row"],
   ["40", "busy", "the transaction conflicted with others too often"],
+  ["55000", "busy", "the database does not accept connections"],
   ["55P03", "busy", "another transaction has locked the row for too long"],
   ["57014", "deadline_exceeded", "the statement took too long"],
   ["57", "busy", "the server is shutting down or starting"],
@@ -21,8 +22,18 @@ const codes: readonly ErrorTableRow[] = [
   ["58", "io_error", "the server's disk or its file system failed"],
   ["28", "incompatible", "the server refuses this user or password: correct the URL"],
   ["3D000", "incompatible", "there is no such database: create it with createdb, or correct the URL"],
-  ["3F000", "incompatible", "there is no such schema: create it, or correct the search_path"],
-  ["42501", "incompatible", "the user lacks a privilege: grant it"],
+  [
+    "3F000",
+    "incompatible",
+    "there is no such schema, or the user may not use it: create it, GRANT USAGE on it, or correct the search_path",
+  ],
+  [
+    "42501",
+    "incompatible",
+    "the user lacks a privilege: GRANT SELECT, INSERT, UPDATE and DELETE on all tables of the schema, and USAGE on the schema",
+  ],
+  ["42P01", "incompatible", "a table is missing: run debug-server-db migrate check, and restore a backup"],
+  ["42703", "incompatible", "a column is missing: run debug-server-db migrate check, and restore a backup"],
   ["XX001", "corrupt", "the database is damaged"],
   ["XX002", "corrupt", "an index of the database is damaged"],
 ];
@@ -33,6 +44,8 @@ const codes: readonly ErrorTableRow[] = [
 export function translate(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   if (isReadOnly(error)) return readOnlyServer(error);
+  const refused = refusalOf(error);
+  if (refused !== undefined) return new StoreError("incompatible", refused, { cause: error });
   if (isLost(error))
     return new StoreError("busy", `the server cannot be reached (${(error as Error).message})`, { cause: error });
   const { code: sqlState, constraint } = error as { code?: string; constraint?: string };
@@ -50,6 +63,32 @@ export function translate(error: unknown): StoreError {
 export function isLost(error: unknown): boolean {
   if (!(error instanceof pg.DatabaseError)) return !(error instanceof StoreError);
   return /^(?:08|57P0|25P03|25P04|0A000)/.test(error.code ?? "");
+}
+
+/**
+ * Returns the sentence for a failure to connect that no repetition mends, or undefined. The codes of TLS are those of
+ * https://nodejs.org/api/tls.html#x509-certificate-error-codes
+ */
+function refusalOf(error: unknown): string | undefined {
+  if (error instanceof pg.DatabaseError || error instanceof StoreError) return undefined;
+  const { code = "", message } = error as { readonly code?: string; readonly message: string };
+  if (/CERT|^UNABLE_TO_|^HOSTNAME_MISMATCH/.test(code))
+    return `the certificate of the server cannot be verified: name the file of its authority with sslrootcert, and the host as the certificate does (${message})`;
+  if (/^ERR_(?:SSL|TLS|OSSL)_/.test(code) || code === "EPROTO")
+    return `no encrypted connection to the server is possible: correct sslmode, or the certificates of the URL (${message})`;
+  if (message.includes("does not support SSL"))
+    return "the server does not encrypt connections: turn ssl on there, or use sslmode=disable";
+  // An answer of the driver to the server's request for a password.
+  if (message.startsWith("SASL"))
+    return `the server refuses this password, or there is none: put it into the URL, into PGPASSWORD or into ~/.pgpass (${message})`;
+  return undefined;
+}
+
+/** Builds the error for a URL from which the driver can make no connection, such as one that names a missing file. */
+export function unusableUrl(error: unknown): StoreError {
+  const { code, message } = error as { readonly code?: string; readonly message: string };
+  const reason = code === undefined ? message : `a file of sslcert, sslkey or sslrootcert cannot be read (${message})`;
+  return new StoreError("incompatible", `the URL cannot be used: ${reason}`, { cause: error });
 }
 
 /** Returns true when the server refused to write: it is a standby, or its database is read-only. */

@@ -30,7 +30,7 @@ export class PostgresListener {
   readonly #self = randomUUID();
   #unsent = new Set<string>();
   #sending = false;
-  #listening = false;
+  #state: "new" | "listening" | "lost" = "new";
   #closed = false;
   readonly #timer: NodeJS.Timeout;
 
@@ -52,7 +52,7 @@ export class PostgresListener {
       connection.drop(client);
       throw error;
     }
-    this.#listening = true;
+    this.#state = "listening";
   }
 
   /**
@@ -60,8 +60,8 @@ export class PostgresListener {
    * notifications may have been missed.
    */
   lost(): void {
-    if (!this.#listening) return;
-    this.#listening = false;
+    if (this.#state === "lost") return;
+    this.#state = "lost";
     void this.#restart();
   }
 

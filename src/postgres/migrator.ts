@@ -17,7 +17,8 @@ import { postgresCatalog } from "./catalog.ts";
 import { PostgresConnection, shownAddress } from "./connection.ts";
 import { copyRows } from "./copyRows.ts";
 import { translate } from "./errors.ts";
-import { lockClass, migrationLock, openClass, openKey } from "./locks.ts";
+import { migrationClass, openClass, schemaKey } from "./locks.ts";
+import type { PinnedSchema } from "./session.ts";
 
 export interface PostgresEngineOptions extends LockWait {
   readonly url: string;
@@ -29,8 +30,9 @@ export interface PostgresEngineOptions extends LockWait {
 
 /** Opens a database for migration. Fails with incompatible or busy; the message names the remedy. */
 export async function openPostgresEngine(options: PostgresEngineOptions): Promise<Engine> {
-  const connection = connectionOf(options);
-  const engine = new PostgresEngine(options, connection);
+  const schema: PinnedSchema = { name: undefined };
+  const connection = connectionOf(options, schema);
+  const engine = new PostgresEngine(options, connection, schema);
   try {
     await connection.get();
   } catch (error) {
@@ -40,8 +42,11 @@ export async function openPostgresEngine(options: PostgresEngineOptions): Promis
   return engine;
 }
 
-function connectionOf({ url, limits = defaultLimits }: PostgresEngineOptions): PostgresConnection {
-  return new PostgresConnection({ url, limits, synchronous: "full", waitsLong: true });
+function connectionOf(
+  { url, limits = defaultLimits }: PostgresEngineOptions,
+  schema: PinnedSchema,
+): PostgresConnection {
+  return new PostgresConnection({ url, limits, synchronous: "full", waitsLong: true, schema });
 }
 
 class PostgresEngine implements Engine {
@@ -50,9 +55,11 @@ class PostgresEngine implements Engine {
   readonly backupAdvice: string;
   readonly #options: PostgresEngineOptions;
   readonly #connection: PostgresConnection;
+  readonly #schema: PinnedSchema;
 
-  constructor(options: PostgresEngineOptions, connection: PostgresConnection) {
+  constructor(options: PostgresEngineOptions, connection: PostgresConnection, schema: PinnedSchema) {
     this.#options = options;
+    this.#schema = schema;
     this.#connection = connection;
     const { dump, restore } = dumpAdvice(options.url);
     this.backupAdvice = `Back up PostgreSQL with its own tools before a migration: ${dump}; to restore it into a new database: ${restore}`;
@@ -112,14 +119,14 @@ class PostgresEngine implements Engine {
     await client.query(withoutTimeouts);
     // A lock_timeout of 0 would mean no limit.
     await client.query(`SET LOCAL lock_timeout = ${Math.max(1, this.#options.lockTimeoutMs)}`);
-    await this.#waitFor(client, `${lockClass}, ${migrationLock}`, async () => ({
+    await this.#waitFor(client, `${migrationClass}, ${schemaKey}`, async () => ({
       message: "another process is migrating or opening this database",
     }));
   }
 
   /** Waits until no store is open, and keeps stores from being opened (D-104). */
   async #excludeStores(client: pg.Client): Promise<void> {
-    await this.#waitFor(client, `${openClass}, ${openKey}`, async () => {
+    await this.#waitFor(client, `${openClass}, ${schemaKey}`, async () => {
       const { rows } = await client.query<{ name: string }>(openStores);
       const names = rows.map(({ name }) => name).join(", ");
       return {
@@ -164,7 +171,7 @@ class PostgresEngine implements Engine {
    */
   async #scratch(fill: (client: pg.Client, source: string) => Promise<void>): Promise<Engine> {
     return await this.#nameInErrors(async () => {
-      const connection = connectionOf(this.#options);
+      const connection = connectionOf(this.#options, this.#schema);
       try {
         const client = await connection.get();
         await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ");
@@ -234,7 +241,7 @@ const openStores = `
   JOIN pg_stat_activity AS activity USING (pid)
   WHERE locktype = 'advisory' AND granted
     AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND classid = ${openClass} AND objid = ${openKey}::oid AND pid <> pg_backend_pid()
+    AND classid = ${openClass} AND objid = ${schemaKey}::oid AND pid <> pg_backend_pid()
   ORDER BY name`;
 
 function runIn(client: pg.Client, waiting: LockWait): Run {

@@ -7,16 +7,16 @@ import type { DatabaseFacts } from "../context.ts";
 import type { Driver, Synchronous } from "../driver.ts";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import { realTime } from "../realTime.ts";
+import { realTime, sleep } from "../realTime.ts";
 import { createSchema, hasLedger, readHistory, requireHead } from "../schema/ledger.ts";
 import { createdTables, readMigrations } from "../schema/migrationFiles.ts";
 import type { Touched } from "../wire.ts";
 import { runBody } from "./body.ts";
-import { postgresCatalog } from "./catalog.ts";
+import { brokenTables, postgresCatalog } from "./catalog.ts";
 import { type ConnectionOptions, PostgresConnection, shownAddress } from "./connection.ts";
 import { translate } from "./errors.ts";
 import { PostgresListener } from "./listener.ts";
-import { lockClass, migrationLock } from "./locks.ts";
+import { migrationClass, schemaKey } from "./locks.ts";
 import { createServerClock, timeQuery } from "./serverClock.ts";
 import { createPostgresDriver } from "./transaction.ts";
 
@@ -31,6 +31,8 @@ export interface PostgresOptions {
   readonly migrate: "create" | "never";
   /** `full`: an acknowledged write survives a crash of the server. `normal`: the last writes may be lost. */
   readonly synchronous: Synchronous;
+  /** A `visitor` makes a few calls and writes nothing of its own, so it may be a user who only reads, on a standby. */
+  readonly role: "server" | "visitor";
   /** Called with the topics that another process has touched. */
   onTouched(topics: Touched): void;
 }
@@ -45,13 +47,39 @@ export interface OpenedPostgres {
   publish(topics: ReadonlySet<string>): void;
 }
 
-/** Opens a store. Fails with incompatible or busy; the message names the remedy. */
+/**
+ * Opens a store. Waits for a server that is away, as calls do. Fails with incompatible, busy or read_only; the message names
+ * the remedy.
+ */
 export async function openPostgres(options: PostgresOptions): Promise<OpenedPostgres> {
-  let opened = false;
+  const giveUpAtMs = realTime.elapsed() + options.limits.busyGiveUpMs;
+  for (;;) {
+    try {
+      return await open(options);
+    } catch (error) {
+      // A server that restarts, or an address that leads to a standby during a failover.
+      if (!(error instanceof StoreError) || !error.retryable || realTime.elapsed() > giveUpAtMs) throw error;
+      await sleep(openPauseMs);
+    }
+  }
+}
+
+/** The pause between two attempts to open. */
+const openPauseMs = 100;
+
+async function open(options: PostgresOptions): Promise<OpenedPostgres> {
+  let openedId: string | undefined;
+  const readsOnly = options.role === "visitor";
   const settings: ConnectionOptions = {
     ...options,
-    // The schema may have been migrated while the process had no connection.
-    onOpened: async (client) => void (opened && (await requireSchema(client))),
+    readsOnly,
+    schema: { name: undefined },
+    // While the process had no connection, the schema may have been migrated, and the database replaced.
+    onOpened: async (client) => {
+      if (openedId === undefined) return;
+      await requireSchema(client);
+      await requireStore(client, openedId);
+    },
   };
   const first = new PostgresConnection(settings);
   const listening = new PostgresConnection(settings, () => listener?.lost());
@@ -60,7 +88,8 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
     const client = await first.get();
     const facts = await readFacts(client, options);
     await ensureSchema(client, options);
-    const { epoch, storeId } = await nextEpoch(client);
+    await requireTables(client, readsOnly);
+    const { epoch, storeId } = await nextEpoch(client, options);
     const started = new PostgresListener({
       channel: `debug_server_db_${storeId}`,
       rewakeMs: options.limits.rewakeMs,
@@ -68,18 +97,31 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
       onTouched: options.onTouched,
     });
     listener = started;
-    await started.start();
+    // A standby, which a visitor may read, has no notifications.
+    await started.start().catch((error: unknown) => {
+      if (!readsOnly) throw error;
+      started.lost();
+    });
     const { server, watched } = await startClock(client, options.clock);
     const { connections, groupLockMs, lockMs } = options.limits;
     const more = Array.from({ length: Math.max(1, connections) - 1 }, () => new PostgresConnection(settings));
     const driverOf = (connection: PostgresConnection): Driver =>
-      createPostgresDriver({ connection, epoch, groupLockMs, lockMs, clock: server, facts: () => facts });
+      createPostgresDriver({
+        connection,
+        epoch,
+        groupLockMs,
+        lockMs,
+        clock: server,
+        facts: () => facts,
+        // On the connection that is never in a transaction.
+        findProblem: async () => requireTables(await listening.get(), readsOnly),
+      });
     const [head, ...others] = [first, ...more].map(driverOf) as [Driver, ...Driver[]];
     // The first driver closes the listener too.
     const close = async (): Promise<void> => {
       await Promise.all([head.close(), started.close()]);
     };
-    opened = true;
+    openedId = storeId;
     return {
       drivers: [{ ...head, close }, ...others],
       clock: watched,
@@ -92,13 +134,18 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
     const address = shownAddress(options.url);
     throw reason.message.startsWith(address)
       ? reason
-      : new StoreError(reason.code, `${address}: ${reason.message}`, { details: reason.details, cause: error });
+      : new StoreError(reason.code, `${address}: ${reason.message}`, {
+          details: reason.details,
+          retryable: reason.retryable,
+          cause: error,
+        });
   }
 }
 
 /** Reads the facts that do not change while the store is open. Fails with incompatible when the server is too old. */
 async function readFacts(client: pg.Client, { limits, synchronous }: PostgresOptions): Promise<DatabaseFacts> {
   const version = await requireVersion(client);
+  await requireEncoding(client);
   const { rows } = await client.query<{ bytes: number }>("SELECT pg_database_size(current_database()) AS bytes");
   return {
     schemaHead: readMigrations("postgres").at(-1)?.revision ?? "none",
@@ -119,6 +166,18 @@ async function requireVersion(client: pg.Client): Promise<string> {
   throw new StoreError("incompatible", `PostgreSQL ${version} is too old: use version ${versionMin} or newer`);
 }
 
+/** Other encodings than UTF-8 lack characters. A database without encoding, SQL_ASCII, stores bytes as they are. */
+async function requireEncoding(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ server_encoding: string }>("SHOW server_encoding");
+  const encoding = rows[0]?.server_encoding ?? "unknown";
+  if (encoding === "UTF8" || encoding === "SQL_ASCII") return;
+  throw new StoreError(
+    "incompatible",
+    `the database is encoded in ${encoding}, which cannot hold every text: create one with createdb --encoding=UTF8 --template=template0`,
+    { details: { reason: "encoding", encoding } },
+  );
+}
+
 /**
  * Creates the schema of a new database, and fails with incompatible unless the schema is at the head. When several
  * processes open a new database at once, one creates the schema and the others wait.
@@ -133,7 +192,7 @@ async function ensureSchema(client: pg.Client, { clock, limits, migrate }: Postg
     SET LOCAL lock_timeout = ${busyGiveUpMs};
     SET LOCAL statement_timeout = ${busyGiveUpMs + statementMs}`);
   try {
-    await client.query("SELECT pg_advisory_xact_lock($1, $2)", [lockClass, migrationLock]);
+    await client.query(`SELECT pg_advisory_xact_lock(${migrationClass}, ${schemaKey})`);
     const tables = await runBody(client, postgresCatalog.tables());
     if (!hasLedger(tables)) {
       const ours = createdTables(migrations);
@@ -164,15 +223,47 @@ export async function requireSchema(client: pg.Client): Promise<void> {
   requireHead(await runBody(client, readHistory(postgresCatalog, migrations)), migrations);
 }
 
+/** Fails with incompatible when a table is missing, or when the user lacks a right that the store needs. */
+async function requireTables(client: pg.Client, readsOnly: boolean): Promise<void> {
+  const broken = await runBody(client, brokenTables(readMigrations("postgres"), readsOnly));
+  const missing = broken.filter((table) => table.missing === 1).map(({ name }) => name);
+  if (missing.length > 0)
+    throw new StoreError(
+      "incompatible",
+      `tables are missing: run debug-server-db migrate check, and restore a backup (${missing.join(", ")})`,
+      { details: { reason: "tables_missing", tables: missing } },
+    );
+  if (broken.length === 0) return;
+  const tables = broken.map(({ name }) => name);
+  const rights = readsOnly ? "SELECT" : "SELECT, INSERT, UPDATE, DELETE";
+  throw new StoreError("incompatible", `the user lacks a privilege: GRANT ${rights} ON ${tables.join(", ")}`, {
+    details: { reason: "privileges", tables },
+  });
+}
+
+/** Fails with incompatible when the database holds another store than the one that was opened. */
+async function requireStore(client: pg.Client, storeId: string): Promise<void> {
+  const { rows } = await client.query<{ value: string }>("SELECT value FROM store_meta WHERE key = 'store_id'");
+  if (rows[0]?.value === storeId) return;
+  throw new StoreError(
+    "incompatible",
+    "the database was replaced while this process had it open, and holds another store: restart the process to use that one",
+    { details: { reason: "other_store" } },
+  );
+}
+
 const useAnotherDatabase = "name another database, or a schema of its own with ?options=-csearch_path%3DNAME";
 
-/** Counts this start of a server. Returns its number and the id of the store. */
-async function nextEpoch(client: pg.Client): Promise<{ epoch: number; storeId: string }> {
-  const { rows } = await client.query<{ key: string; value: string }>(`
-    UPDATE store_meta
-    SET value = CASE key WHEN 'epoch' THEN (value::bigint + 1)::text ELSE value END
-    WHERE key IN ('epoch', 'store_id')
-    RETURNING key, value`);
+/** Counts this start of a server. Returns its number and the id of the store. A visitor gets the number of the last start. */
+async function nextEpoch(client: pg.Client, { role }: PostgresOptions): Promise<{ epoch: number; storeId: string }> {
+  const { rows } = await client.query<{ key: string; value: string }>(
+    role === "visitor"
+      ? "SELECT key, value FROM store_meta WHERE key IN ('epoch', 'store_id')"
+      : `UPDATE store_meta
+         SET value = CASE key WHEN 'epoch' THEN (value::bigint + 1)::text ELSE value END
+         WHERE key IN ('epoch', 'store_id')
+         RETURNING key, value`,
+  );
   const read = (name: string) => rows.find(({ key }) => key === name)?.value as string;
   return { epoch: Number(read("epoch")), storeId: read("store_id") };
 }

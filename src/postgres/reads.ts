@@ -29,6 +29,7 @@ export class PostgresReads {
       // The owner ends what takes too long.
       waitsLong: true,
       readsOnly: true,
+      schema: { name: undefined },
       forPeople: true,
       onOpened: async (client) => {
         await client.query(`

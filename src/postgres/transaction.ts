@@ -15,6 +15,7 @@ import {
 } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
 import type { Access } from "../operation.ts";
+import { present } from "../present.ts";
 import { realTime, sleep } from "../realTime.ts";
 import { type Body, BodyRun, type Query } from "../sql.ts";
 import { batchesOf } from "./batches.ts";
@@ -29,7 +30,7 @@ import {
   transactionLost,
   translate,
 } from "./errors.ts";
-import { commitOrderLock, lockClass } from "./locks.ts";
+import { commitOrderClass, schemaKey } from "./locks.ts";
 import { type ServerClock, timeQuery } from "./serverClock.ts";
 import { encode, type Prepared, PreparedStatements } from "./statements.ts";
 
@@ -42,6 +43,7 @@ interface PostgresDriverOptions {
   readonly lockMs: number;
   readonly clock: ServerClock;
   facts?(): DatabaseFacts;
+  readonly findProblem?: Driver["findProblem"];
 }
 
 export function createPostgresDriver(options: PostgresDriverOptions): Driver {
@@ -51,6 +53,7 @@ export function createPostgresDriver(options: PostgresDriverOptions): Driver {
     epoch: options.epoch,
     transact: (jobs, budgetMs, onPart) => transaction.run(jobs, budgetMs, onPart),
     facts: options.facts ?? (() => ({})),
+    ...present({ findProblem: options.findProblem }),
     close: () => options.connection.close(),
   };
 }
@@ -252,10 +255,8 @@ class Transaction {
     try {
       // The short timeout is for rows that other calls have locked. This lock is only held while a transaction commits.
       if (groupJobs > 1) client.query(`SET LOCAL lock_timeout = ${this.#options.lockMs}`).catch(() => undefined);
-      const text = `SELECT pg_advisory_xact_lock($1, $2), ${ownXid}`;
-      const { rows } = await client
-        .query<{ xid: string }>({ name: "commit_order", text, values: [lockClass, commitOrderLock] })
-        .catch(rethrowOfOrder);
+      const text = `SELECT pg_advisory_xact_lock(${commitOrderClass}, ${schemaKey}), ${ownXid}`;
+      const { rows } = await client.query<{ xid: string }>({ name: "commit_order", text }).catch(rethrowOfOrder);
       await this.#runBody(transaction, body, "write", { wrote: false });
       return rows[0]?.xid;
     } catch (error) {

@@ -76,7 +76,8 @@ export interface History {
 }
 
 export const ledgerTable = "schema_migrations";
-const ledgerColumns = ["revision", "name", "sha256", "applied_at", "duration_ms", "applied_by"];
+/** The columns by which our ledger is told from that of another program. */
+export const ledgerColumns = ["revision", "name", "sha256", "applied_at", "duration_ms", "applied_by"];
 
 /** The tables that describe the store itself, or are derived from others, and hold no user data. */
 export const ownTables: readonly string[] = [ledgerTable, "store_meta", "counters"];

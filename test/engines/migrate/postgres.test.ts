@@ -12,6 +12,7 @@ import { plan, verify } from "../../../src/migrate/dryRun.ts";
 import { check, current, stamp } from "../../../src/migrate/history.ts";
 import { openEngine } from "../../../src/migrate/open.ts";
 import { downgrade, type Migrator, upgrade } from "../../../src/migrate/upgrade.ts";
+import { migrationClass, schemaKey } from "../../../src/postgres/locks.ts";
 import { openPostgresEngine } from "../../../src/postgres/migrator.ts";
 import { migrationsFolder, readMigrations } from "../../../src/schema/migrationFiles.ts";
 import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
@@ -234,7 +235,8 @@ describe("PostgreSQL", () => {
     await up(at, "1");
     const other = new pg.Client({ connectionString: at.url });
     await other.connect();
-    for (const hold of ["SELECT pg_advisory_xact_lock(1146307650, 1)", "INSERT INTO notes (body) VALUES ('x')"]) {
+    const migration = `SELECT pg_advisory_xact_lock(${migrationClass}, ${schemaKey})`;
+    for (const hold of [migration, "INSERT INTO notes (body) VALUES ('x')"]) {
       await other.query(`BEGIN; ${hold}`);
       await assert.rejects(
         using(at, (migrator) => upgrade(migrator, "head", { backup: true }), 50),

@@ -175,6 +175,20 @@ test("while the server is stopped, calls wait, or fail with busy when it takes t
   );
 });
 
+test("opening waits for a server that starts, and fails with busy when it takes too long", async (t) => {
+  const server = await ownServer();
+  t.after(() => server.remove());
+  const url = await newDatabase(server);
+  await server.stop();
+  const error = await refusal({ url, limits: { busyGiveUpMs: 300 } });
+  assert.deepEqual([error.code, error.retryable], ["busy", true]);
+  const opening = openStore({ url, limits: { reapEveryMs: 0, busyGiveUpMs: 60_000 } });
+  await server.start();
+  const store = await opening;
+  await store.repositories.upsert({ name: "a" });
+  await store.close();
+});
+
 test("when the server has no connection left, a call waits for one, and its error says so when it gets none", async (t) => {
   const url = await database(t);
   const name = new URL(url).pathname.slice(1);
@@ -245,7 +259,7 @@ test("a refusal to open says in one sentence what to do, and never shows the pas
     set(changed);
     return changed.href;
   };
-  const limits = { connectMs: 2_000 };
+  const limits = { connectMs: 2_000, busyGiveUpMs: 0 };
   const cases: [string, string, RegExp][] = [
     ["wrong password", change((to) => (to.password = "hunter2")), /refuses this user or password: correct the URL/],
     ["no such user", change((to) => (to.username = "missing_user")), /refuses this user or password: correct the URL/],

@@ -79,7 +79,6 @@ test("a write that the server's disk refuses, or that fails in an unknown way, m
     ["58030", "io_error"],
     ["XX001", "corrupt"],
     ["XX000", "internal"],
-    ["42501", "incompatible"],
     ["53200", "busy"],
   ] as const) {
     await ask(

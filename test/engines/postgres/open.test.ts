@@ -4,7 +4,7 @@ import { after, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import { openStore } from "../../../src/index.ts";
-import { lockClass, migrationLock, openClass, openKey } from "../../../src/postgres/locks.ts";
+import { migrationClass, openClass, schemaKey } from "../../../src/postgres/locks.ts";
 import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
 import { until } from "../../system/faults/until.ts";
 
@@ -17,8 +17,8 @@ after(async () => {
 });
 
 /** Holds the lock of a migration, as another process does that creates the schema. */
-const lock = () => migrating.query("SELECT pg_advisory_lock($1, $2)", [lockClass, migrationLock]);
-const unlock = () => migrating.query("SELECT pg_advisory_unlock($1, $2)", [lockClass, migrationLock]);
+const lock = () => migrating.query(`SELECT pg_advisory_lock(${migrationClass}, ${schemaKey})`);
+const unlock = () => migrating.query(`SELECT pg_advisory_unlock(${migrationClass}, ${schemaKey})`);
 
 /** Waits until a connection has waited for the lock for so long. */
 async function lockAwaited(ms: number): Promise<void> {
@@ -53,7 +53,7 @@ test("a store that had no connection while its schema was migrated refuses to wo
   const store = await openStore({ url, limits: { reapEveryMs: 0, connections: 2, probeEveryMs: 20 } });
   t.after(() => store.close());
   // Waits until no connection of the store is left, and keeps new ones out, as a migration does.
-  const excluded = migrating.query(`SELECT pg_advisory_lock(${openClass}, ${openKey})`);
+  const excluded = migrating.query(`SELECT pg_advisory_lock(${openClass}, ${schemaKey})`);
   await lockAwaited(0);
   await ask(
     url,
@@ -63,7 +63,7 @@ test("a store that had no connection while its schema was migrated refuses to wo
   await migrating.query(`
     CREATE TABLE removed AS SELECT * FROM schema_migrations ORDER BY revision DESC LIMIT 1;
     DELETE FROM schema_migrations WHERE revision IN (SELECT revision FROM removed);
-    SELECT pg_advisory_unlock(${openClass}, ${openKey})`);
+    SELECT pg_advisory_unlock(${openClass}, ${schemaKey})`);
   const codeOf = () =>
     store.repositories.upsert({ name: "a" }).then(
       () => "stored",

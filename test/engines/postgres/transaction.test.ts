@@ -28,7 +28,7 @@ async function rig(t: TestContext, count = 1): Promise<Rig> {
   const limits = { ...defaultLimits, lockMs: 5_000, statementMs: 10_000 };
   const drivers = Array.from({ length: count }, () =>
     createPostgresDriver({
-      connection: new PostgresConnection({ url: proxy.url, limits, synchronous: "full" }),
+      connection: new PostgresConnection({ url: proxy.url, limits, synchronous: "full", schema: { name: undefined } }),
       epoch: 1,
       groupLockMs: 100,
       clock,
