@@ -156,13 +156,35 @@ class PostgresEngine implements Engine {
     }
   }
 
-  /** Keeps other writers out, as SQLite does, but no readers (D-065). */
+  /**
+   * Keeps other writers out, as SQLite does, but no readers (D-065). Also those who have locked rows, and would write them
+   * next. Who holds one table may wait for another that is locked here, so no table is waited for long enough to be a
+   * deadlock: all are let go then, and the one that was not free is the first of the next attempt.
+   */
   async #excludeWriters(client: pg.Client): Promise<void> {
-    const tables = await runBody(client, postgresCatalog.tables());
-    if (tables.length > 0)
-      await client.query(
-        `LOCK TABLE ${tables.map(({ name }) => quoteName(name)).join(", ")} IN SHARE ROW EXCLUSIVE MODE`,
-      );
+    const names = (await runBody(client, postgresCatalog.tables())).map(({ name }) => name);
+    const lockMs = Math.max(1, this.#options.lockTimeoutMs);
+    await client.query(`SET LOCAL lock_timeout = ${Math.min(tableLockMs, lockMs)}`);
+    await waitForLock(this.#options, async () => {
+      await client.query("SAVEPOINT tables");
+      for (const name of [...names]) {
+        try {
+          await client.query(`LOCK TABLE ${quoteName(name)} IN EXCLUSIVE MODE`);
+        } catch (error) {
+          const reason = translate(error);
+          if (reason.code !== "busy") return reason;
+          await client.query("ROLLBACK TO SAVEPOINT tables");
+          names.unshift(...names.splice(names.indexOf(name), 1));
+          return new StoreError(
+            "busy",
+            `other connections write to the table ${name}: end them, or wait longer with --lock-timeout-ms`,
+            { details: { reason: "writers", table: name }, cause: error },
+          );
+        }
+      }
+      return undefined;
+    });
+    await client.query(`SET LOCAL lock_timeout = ${lockMs}`);
   }
 
   /**
@@ -230,6 +252,9 @@ class PostgresEngine implements Engine {
     }
   }
 }
+
+/** The time to wait for a table; less than PostgreSQL's deadlock_timeout, which is a second by default. */
+const tableLockMs = 200;
 
 /** Removes the time limits of the connection, because a migration may take long. */
 const withoutTimeouts = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
