@@ -2,6 +2,7 @@
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { StoreError } from "./errors.ts";
+import { type PostgresAddress, readPostgresUrl, writePostgresUrl } from "./postgresUrl.ts";
 
 export const defaultUrl = "sqlite:.artifacts/data/metadata.db";
 
@@ -77,11 +78,21 @@ export function redactUrl(url: string): string {
   if (isServerUrl(url)) return trimmed(url).replace(/(?<=^https?:\/\/)[^/@]*@/, "***@");
   const place = parsePlace(url);
   if (place.engine === "sqlite") return `sqlite:${place.path}`;
-  const redacted = new URL(place.url);
-  if (redacted.password !== "") redacted.password = "***";
-  for (const name of [...redacted.searchParams.keys()])
-    if (!harmlessParameters.includes(name)) redacted.searchParams.set(name, "***");
-  return redacted.href;
+  const address = addressOf(place.url);
+  return writePostgresUrl({
+    ...address,
+    password: address.password === "" ? "" : "***",
+    parameters: address.parameters.map(([name, value]) => [name, harmlessParameters.includes(name) ? value : "***"]),
+  });
+}
+
+/** Returns the hosts and the database of a PostgreSQL URL that was parsed, for messages. */
+export function shownAddress(url: string): string {
+  return writePostgresUrl({ ...addressOf(url), user: "", password: "", parameters: [] });
+}
+
+function addressOf(url: string): PostgresAddress {
+  return readPostgresUrl(url) as PostgresAddress;
 }
 
 /**
@@ -89,17 +100,16 @@ export function redactUrl(url: string): string {
  * parameters that are known to be harmless, because they lead to the same server in the same way.
  */
 export function toolUrl(url: string, database: (name: string) => string = (name) => name): string {
-  const { username, host, pathname, searchParams } = new URL(url);
-  // The driver ignores dbname, and those programs would prefer it to the path.
-  for (const [name, value] of [...searchParams])
-    if (!harmlessParameters.includes(name) || name === "dbname") searchParams.delete(name);
-    // A mode that only the driver knows.
-    else if (name === "sslmode" && value === "no-verify") searchParams.set(name, "require");
-  const path = encodeURIComponent(database(decodeURIComponent(pathname.slice(1))));
-  const server = `${username === "" ? "" : `${username}@`}${host}`;
-  // Those programs take + for itself.
-  const parameters = searchParams.toString().replaceAll("+", "%20");
-  return `postgres://${server}${path === "" ? "" : `/${path}`}${parameters === "" ? "" : `?${parameters}`}`;
+  const address = addressOf(url);
+  return writePostgresUrl({
+    ...address,
+    password: "",
+    database: database(address.database),
+    parameters: address.parameters
+      .filter(([name]) => harmlessParameters.includes(name))
+      // A mode that only the driver knows.
+      .map(([name, value]) => [name, name === "sslmode" && value === "no-verify" ? "require" : value]),
+  });
 }
 
 /** The parameters that are printed: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS */
@@ -107,19 +117,14 @@ const harmlessParameters: readonly string[] = [
   "application_name",
   "client_encoding",
   "connect_timeout",
-  "dbname",
   "fallback_application_name",
-  "host",
-  "hostaddr",
   "keepalives",
-  "port",
   "sslcert",
   "sslkey",
   "sslmode",
   "sslnegotiation",
   "sslrootcert",
   "target_session_attrs",
-  "user",
 ];
 
 /** Drops blanks, line ends and invisible characters, such as a byte order mark, from both ends. */
@@ -168,10 +173,10 @@ function pathFault(path: string): string | undefined {
  * The host, the path or the parameters would then hold the rest of the password, and would be printed.
  */
 function postgresFault(text: string): string | undefined {
-  const encoding = "in the user and the password, write / as %2F, ? as %3F, # as %23 and @ as %40";
-  if (!URL.canParse(text)) return `expected postgres://USER:PASSWORD@HOST:PORT/DATABASE; ${encoding}`;
-  const { pathname, search, hash } = new URL(text);
+  const encoding = "in the user and the password, write / as %2F, ? as %3F, # as %23, @ as %40 and % as %25";
   // Some names of users hold an @.
-  const rest = `${pathname}${search.replaceAll(/(?<=[?&])user=[^&]*/g, "")}`;
-  return hash === "" && !rest.includes("@") ? undefined : `it has an @ after / or ?, or a #: ${encoding}`;
+  const rest = text.replace(/^[^/]*\/\/[^/?#]*/, "").replaceAll(/(?<=[?&])user=[^&]*/g, "");
+  if (/[@#]/.test(rest)) return `it has an @ after / or ?, or a #: ${encoding}`;
+  if (readPostgresUrl(text) !== undefined) return undefined;
+  return `expected postgres://USER:PASSWORD@HOST:PORT/DATABASE; ${encoding}`;
 }

@@ -3,13 +3,14 @@
 
 import { StoreError } from "../errors.ts";
 import { toolUrl } from "../place.ts";
+import { readPostgresUrl } from "../postgresUrl.ts";
 import { quote } from "../shell.ts";
 
 /** Returns the commands, without the password, which the tools read from PGPASSWORD or ~/.pgpass. */
 export function dumpAdvice(url: string) {
   const restored = (name: string) => `${name}_restored`;
   const [source, target] = [quote(toolUrl(url)), quote(toolUrl(url, restored))];
-  const name = quote(restored(decodeURIComponent(new URL(url).pathname.slice(1))));
+  const name = quote(restored(readPostgresUrl(url)?.database ?? ""));
   return {
     dump: `pg_dump --format=custom --file=metadata.dump ${source}`,
     list: "pg_restore --list metadata.dump",

@@ -3,6 +3,8 @@
 import { hostname } from "node:os";
 import pg from "pg";
 import { StoreError } from "../errors.ts";
+import { shownAddress } from "../place.ts";
+import { type PostgresAddress, readPostgresUrl, writePostgresUrl } from "../postgresUrl.ts";
 import { realTime } from "../realTime.ts";
 import { translate, unusableUrl } from "./errors.ts";
 import { openClass, schemaKey } from "./locks.ts";
@@ -100,18 +102,18 @@ export class PostgresConnection {
   }
 
   /** Creates a connection. Fails with incompatible when the URL names files or settings that cannot be used. */
-  #newClient(): pg.Client {
+  #newClient(address: PostgresAddress): pg.Client {
     try {
-      return this.#clientOf();
+      return this.#clientOf(writePostgresUrl(address));
     } catch (error) {
       throw unusableUrl(error);
     }
   }
 
-  #clientOf(): pg.Client {
-    const { url, limits, waitsLong = false, forPeople = false } = this.#options;
+  #clientOf(connectionString: string): pg.Client {
+    const { limits, waitsLong = false, forPeople = false } = this.#options;
     const client = new pg.Client({
-      connectionString: url,
+      connectionString,
       // Names the process where a migration, or a person, looks for those that use a database.
       application_name: `debug-server-db ${forPeople ? "sql " : ""}${process.pid} ${hostname()}`.slice(0, 63),
       connectionTimeoutMillis: limits.connectMs,
@@ -130,11 +132,29 @@ export class PostgresConnection {
     return client;
   }
 
+  /** Connects to the first of the servers that takes part. Fails with the failure that says most. */
   async #connect(): Promise<pg.Client> {
-    const { url, limits, onOpened } = this.#options;
+    const { url } = this.#options;
+    const address = readPostgresUrl(url) as PostgresAddress;
+    let failure: StoreError | undefined;
+    for (const host of address.hosts) {
+      try {
+        return await this.#connectTo({ ...address, hosts: [host] });
+      } catch (error) {
+        const reason = translate(error);
+        // One that is away says less than one that refuses.
+        if (failure === undefined || reason.code !== "busy") failure = reason;
+      }
+    }
+    const { code, message, details, retryable } = failure as StoreError;
+    throw new StoreError(code, `${shownAddress(url)}: ${message}`, { details, retryable, cause: failure });
+  }
+
+  async #connectTo(address: PostgresAddress): Promise<pg.Client> {
+    const { limits, onOpened } = this.#options;
     let client: pg.Client | undefined;
     try {
-      client = this.#newClient();
+      client = this.#newClient(address);
       await client.connect();
       await beginSession(client, this.#options);
       if (onOpened !== undefined) {
@@ -149,20 +169,9 @@ export class PostgresConnection {
       return client;
     } catch (error) {
       client?.connection.stream.destroy();
-      const reason = translate(error);
-      throw new StoreError(reason.code, `${shownAddress(url)}: ${reason.message}`, {
-        details: reason.details,
-        retryable: reason.retryable,
-        cause: error,
-      });
+      throw error;
     }
   }
-}
-
-/** Returns the host, port and database of a URL, without user and password. */
-export function shownAddress(url: string): string {
-  const { host, pathname } = new URL(url);
-  return `postgres://${host}${pathname}`;
 }
 
 /** The milliseconds of the parts of an interval, in their order. A year and a month count as in extract(epoch). */

@@ -63,6 +63,9 @@ suite("place", () => {
     ["postgres://u:a/S3CRET@h/db", /write \/ as %2F/],
     ["postgres://u:a@b/S3CRET@h/db", /write \/ as %2F/],
     ["postgres://u:12#S3CRET", /write \/ as %2F/],
+    ["postgres://u:S3CRET%@h/db", /% as %25/],
+    ["postgres://u:a/S3CRET", /write \/ as %2F/],
+    ["postgres://h:S3CRET/db", /write \/ as %2F/],
   ];
   for (const [url, reason] of refused)
     test(`${JSON.stringify(url)} is refused with the reason, which does not repeat it`, () => {
@@ -83,11 +86,14 @@ suite("place", () => {
     assert.deepEqual(parsePlace("postgres://u:p@h/db\r\n"), { engine: "postgres", url: "postgres://u:p@h/db" });
     const shown = {
       "postgres://u:S3CRET@h:5433/db": "postgres://u:***@h:5433/db",
-      "postgres://h/db?password=S3CRET&sslmode=require": "postgres://h/db?password=***&sslmode=require",
+      "postgres://h/db?password=S3CRET&sslmode=require": "postgres://:***@h/db?sslmode=require",
       "postgres://h/db?pwd=S3CRET&sslpassword=S3CRET": "postgres://h/db?pwd=***&sslpassword=***",
-      "postgres://h/db?pwd=S3CRET&pwd=S3CRET": "postgres://h/db?pwd=***",
-      "postgresql:///db?host=/run/pg&user=me@tenant": "postgresql:///db?host=%2Frun%2Fpg&user=me%40tenant",
+      "postgres://h/db?pwd=S3CRET&pwd=S3CRET": "postgres://h/db?pwd=***&pwd=***",
+      "postgresql:///db?host=/run/pg&user=me@tenant": "postgres://me%40tenant@/db?host=%2Frun%2Fpg",
       "postgres://u:12%2FS3CRET@h/db": "postgres://u:***@h/db",
+      "postgres://u:S3@CRET@h/db": "postgres://u:***@h/db",
+      "postgres://u:S3CRET@h1:1,[::1]:2,h3/db": "postgres://u:***@h1:1,[::1]:2,h3/db",
+      "postgres://u:S3CRET@/db?host=/run/pg": "postgres://u:***@/db?host=%2Frun%2Fpg",
     };
     for (const [url, text] of Object.entries(shown)) {
       assert.doesNotMatch(redactUrl(url), /S3CRET/);
@@ -98,10 +104,11 @@ suite("place", () => {
   test("the programs of PostgreSQL get the server and its settings, without a password", () => {
     const shown = {
       "postgres://u:S3CRET@h:5433/db": "postgres://u@h:5433/db",
-      "postgres:///db?host=/var/run/x&port=5433&user=me": "postgres:///db?host=%2Fvar%2Frun%2Fx&port=5433&user=me",
+      "postgres:///db?host=/var/run/x&port=5433&user=me": "postgres://me@/db?host=%2Fvar%2Frun%2Fx&port=5433",
       "postgres://h/db?sslmode=verify-full&sslrootcert=/etc/a b.pem&password=S3CRET&pwd=S3CRET":
         "postgres://h/db?sslmode=verify-full&sslrootcert=%2Fetc%2Fa%20b.pem",
-      "postgres://h/db?sslmode=no-verify&dbname=other": "postgres://h/db?sslmode=require",
+      "postgres://h/db?sslmode=no-verify&dbname=other": "postgres://h/other?sslmode=require",
+      "postgres://u:S3CRET@h1:1,h2/db": "postgres://u@h1:1,h2/db",
       "postgres://u%40t@h/d%20b": "postgres://u%40t@h/d%20b",
       "postgres://h": "postgres://h",
     };

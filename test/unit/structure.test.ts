@@ -30,7 +30,7 @@ const roomOf = (path: string) => /^src\/(?:[^/]+\/|[^/]+\.ts$)/.exec(path)?.[0] 
 
 /** The layers from bottom to top, one for each folder (D-076). A file may import its own folder and lower layers. */
 const layers: readonly (readonly string[])[] = [
-  ["src/errors.ts", "src/present.ts", "src/realTime.ts", "src/shell.ts"],
+  ["src/errors.ts", "src/postgresUrl.ts", "src/present.ts", "src/realTime.ts", "src/shell.ts"],
   [
     "src/sql.ts",
     "src/limits.ts",
