@@ -8,6 +8,7 @@ import { type PostgresAddress, readPostgresUrl, writePostgresUrl } from "../post
 import { realTime } from "../realTime.ts";
 import { translate, unusableUrl } from "./errors.ts";
 import { openClass, schemaKey } from "./locks.ts";
+import { requireSession } from "./pooler.ts";
 import { beginSession, type SessionOptions } from "./session.ts";
 
 export interface ConnectionOptions extends SessionOptions {
@@ -156,6 +157,11 @@ export class PostgresConnection {
     try {
       client = this.#newClient(address);
       await client.connect();
+      await requireSession(client, async () => {
+        const other = this.#newClient(address);
+        await other.connect();
+        return other;
+      });
       await beginSession(client, this.#options);
       if (onOpened !== undefined) {
         await client.query(`

@@ -147,7 +147,7 @@ async function importServer(specifier: string): Promise<typeof EmbeddedPostgres>
   return Server;
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as { port: number };
