@@ -345,15 +345,15 @@ export const mutations: readonly Mutation[] = [
     ["a server without a share is no directory", "[^\\\\/]*[\\\\/]+[^\\\\/])/i;", ")/i;"],
   ]),
   ...mutate("src/place.ts", { tests: ["test/unit/place.test.ts"] }, [
-    ["advice holds no unknown parameter", "!harmlessParameters.includes(name) || name ===", "name ==="],
+    ["advice holds no unknown parameter", ".filter(([name]) => harmlessParameters.includes(name))", ""],
     ["blanks and line ends around an address are dropped", "const text = trimmed(url);", "const text = url;"],
     ["a variable that is blank is not set", 'return trimmed(variable) === ""', 'return variable === ""'],
-    ["no parameter of unknown meaning is printed", "if (!harmlessParameters.includes(name))", "if (/pass/.test(name))"],
     [
-      "a password that ends too early is refused",
-      "return hash ===",
-      "if (rest !== text) return undefined;\n  return hash ===",
+      "no parameter of unknown meaning is printed",
+      "harmlessParameters.includes(name) ? value",
+      "!/pass/.test(name) ? value",
     ],
+    ["a password that ends too early is refused", "if (/[@#]/.test(rest)) return", "if (rest === text) return"],
   ]),
   ...mutate("src/cli/logText.ts", { tests: ["test/unit/cli/logText.test.ts"] }, [
     ["a character may be split between chunks", "decoder.decode(data, { stream: true })", "decoder.decode(data)"],
@@ -1241,6 +1241,33 @@ export const mutations: readonly Mutation[] = [
       "return held && (yield* bestWorktree(search, forUpdate));",
       "return undefined;",
     ],
+  ]),
+  ...mutate("src/postgres/session.ts", { tests: ["test/engines/postgres/schemas.test.ts"] }, [
+    ["a store is found in the whole search path", "schema.name ?? ours ?? current", "schema.name ?? current"],
+  ]),
+  ...mutate("src/postgres/session.ts", { tests: ["test/engines/postgres/settings.test.ts"] }, [
+    ["bytes are read as they were written", `bytea_output: "'hex'",`, ""],
+    ["hidden rows are an error", 'row_security: "off",', ""],
+  ]),
+  ...mutate(
+    "src/postgres/connection.ts",
+    { tests: ["test/engines/postgres/failover.test.ts"], only: "connections that" },
+    [
+      [
+        "nobody stays at a server that does not write",
+        "> retryDelayMsMax) this.drop(client);",
+        "< 0) this.drop(client);",
+      ],
+    ],
+  ),
+  ...mutate("src/postgres/pooler.ts", { tests: ["test/engines/postgres/pooler.test.ts"] }, [
+    ["a pooler keeps sessions together", "if (isKept) return;", "return;"],
+  ]),
+  ...mutate("src/actor/writeProbe.ts", { tests: ["test/engines/postgres/lasting.test.ts"], only: "a right that" }, [
+    ["a write says nothing about other tables", "if (failed === undefined && this.#lasts) return;", ""],
+  ]),
+  ...mutate("src/actor/mailbox.ts", { tests: ["test/engines/postgres/clockJumps.test.ts"] }, [
+    ["a time that jumped reaches no body", "(isFollowed ? { mayBegin:", "(isFollowed && false ? { mayBegin:"],
   ]),
   ...mutate("src/postgres/transaction.ts", heldRows, [
     ["a call is answered when it has committed", "const settle = hooks.onPart ?? (", "const settle = ("],
