@@ -202,6 +202,7 @@ async function driver(path: string, size: number, calls: number): Promise<Rung> 
           wake: () => undefined,
           changed: () => undefined,
           counted: () => undefined,
+          spent: () => undefined,
           measured: () => undefined,
           used: () => undefined,
           block: () => undefined,

@@ -4,7 +4,8 @@ import type { Details, ErrorCode } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 import type { Distributions, Ended } from "./model/distributions.ts";
 import type { Examined, StoredChunk } from "./model/logBlocks.ts";
-import type { CommandOutcome } from "./model/vocabulary.ts";
+import type { Usage } from "./model/usage.ts";
+import type { CommandOutcome, UsageKind } from "./model/vocabulary.ts";
 
 /** The view that a body has of its transaction. */
 export interface Context {
@@ -32,6 +33,8 @@ export interface Context {
    * no use of it is on record.
    */
   used(tokenId: string, isFirst: boolean): void;
+  /** Adds what a command has used to the sums of its day, which are written last in the same transaction. */
+  spent(use: Use): void;
   /** Adds to the figures of the server, once the call is committed. */
   measured(measure: Measure): void;
 }
@@ -62,6 +65,14 @@ export interface CountOf {
   readonly entity: CountedEntity;
   readonly state: string;
   readonly amount: number;
+}
+
+/** The use that a command has reported, and those for whom it ran. */
+export interface Use {
+  readonly of: readonly (readonly [kind: UsageKind, name: string])[];
+  readonly at: Date;
+  readonly durationMs: number;
+  readonly usage: Usage;
 }
 
 /** One row of the audit log and change feed; it describes one row that changed. */

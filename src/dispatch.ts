@@ -1,7 +1,7 @@
 // Turns requests into answers: finds the operation, checks the input, creates the body and encodes its result. Knows no
 // thread, port or database.
 import { type Caller, checkCaller } from "./caller.ts";
-import type { Change, Context, CountedEntity, CountOf, Measure, ServerState } from "./context.ts";
+import type { Change, Context, CountedEntity, CountOf, Measure, ServerState, Use } from "./context.ts";
 import type { Driver, Group, Job, Runnable, Settled } from "./driver.ts";
 import { bodyErrors, faults, StoreError, toWireFailure } from "./errors.ts";
 import { isKeyed, KeyedEnvelope, keyed } from "./keyed.ts";
@@ -242,13 +242,15 @@ function isRead({ operation }: Call): boolean {
 interface DispatchedCall extends Runnable {
   madeChanges(): readonly MadeChange[];
   counts(): readonly CountOf[];
+  uses(): readonly Use[];
 }
 
-/** Returns the body that writes the changes and counts of these jobs, or undefined when they have made none. */
+/** Returns the body that writes the changes, counts and sums of these jobs, or undefined when they have made none. */
 function writeChanges(jobs: readonly Job[]): Body<unknown> | undefined {
   const made = jobs.flatMap((job) => job.flatMap((call) => (call as DispatchedCall).madeChanges()));
   const counts = jobs.flatMap((job) => job.flatMap((call) => (call as DispatchedCall).counts()));
-  return made.length === 0 && counts.length === 0 ? undefined : recordChanges(made, counts);
+  const uses = jobs.flatMap((job) => job.flatMap((call) => (call as DispatchedCall).uses()));
+  return made.length + counts.length + uses.length === 0 ? undefined : recordChanges(made, counts, uses);
 }
 
 /** Turns the calls of a job into what a driver runs: bodies to start in order, and change rows to write last. */
@@ -285,6 +287,7 @@ function driverJob(
       madeChanges: () =>
         context?.changes.map((change) => ({ change, caller: call.caller, at: context?.now as Date })) ?? [],
       counts: () => context?.counts ?? [],
+      uses: () => context?.uses ?? [],
     };
   });
 }
@@ -304,10 +307,12 @@ class RunContext implements Context {
   readonly actor: Context["actor"];
   readonly changes: Change[] = [];
   readonly counts: CountOf[] = [];
+  readonly uses: Use[] = [];
   readonly wake: (topic: string) => void;
   readonly changed: (change: Change) => void;
   readonly counted: Context["counted"];
   readonly used: Context["used"];
+  readonly spent: Context["spent"];
   readonly measured: Context["measured"];
   readonly block: Context["block"];
   readonly examined: Context["examined"];
@@ -343,6 +348,7 @@ class RunContext implements Context {
         effects.moved.push(count);
       }
     };
+    this.spent = (use) => void this.uses.push(use);
     this.measured = (measure) => {
       effects.measured ??= [];
       effects.measured.push(measure);

@@ -37,6 +37,7 @@ export type { FeedConsumer, Pruned, RepositoryRetention, Retention, RetentionSet
 export type { Runner } from "./model/runners.ts";
 export type { Session } from "./model/sessions.ts";
 export type { MintedToken, Principal, Token } from "./model/tokens.ts";
+export type { Usage, UsageDay } from "./model/usage.ts";
 export {
   type AccountKind,
   type ArtifactKind,

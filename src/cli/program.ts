@@ -26,6 +26,7 @@ import { addRunners } from "./runners.ts";
 import { addServe } from "./serve.ts";
 import { addSessions } from "./sessions.ts";
 import { settleUrl } from "./url.ts";
+import { addUsage } from "./usage.ts";
 import { addWorktrees } from "./worktrees.ts";
 
 const groups: readonly ((program: Command, cli: CommandLine) => void)[] = [
@@ -47,6 +48,7 @@ const groups: readonly ((program: Command, cli: CommandLine) => void)[] = [
   addBackup,
   addFsck,
   addMaintenance,
+  addUsage,
   addInfo,
   addConfig,
 ];

@@ -110,6 +110,7 @@ export const operationScopes: Readonly<Record<OperationName, Scope | null>> = {
   "changes.checkpoint": "changes:write",
   "changes.consumers": "changes:read",
   "changes.forget": "changes:write",
+  "usage.days": "sessions:read",
   "maintenance.reap": "admin",
   "maintenance.prune": "admin",
   "maintenance.retention": "admin",

@@ -28,6 +28,7 @@ import { Requires } from "./labels.ts";
 import { logStates } from "./logs.ts";
 import { isPlainObject } from "./plainObject.ts";
 import { Session } from "./sessions.ts";
+import { attemptUsage } from "./usage.ts";
 import { type CommandState, commandOutcomes, commandStates } from "./vocabulary.ts";
 import { Lease } from "./worktrees.ts";
 
@@ -94,6 +95,7 @@ export const Attempt = row({
   /** The bytes that were dropped because the log exceeded its limit. */
   droppedBytes: integer,
   logUri: nullable(text),
+  ...attemptUsage,
 });
 export type Attempt = ValueOf<typeof Attempt>;
 

@@ -27,6 +27,8 @@ export const defaultRetention = {
   tokensMs: 90 * dayMs,
   /** Files that wait to be removed, and that no collector has removed: from then on nobody learns of them. */
   filesMs: 365 * dayMs,
+  /** The sums of what commands used on a day: enough to compare a month with that of the year before. */
+  usageMs: 400 * dayMs,
   /** Backups, from their making on. Off: what nobody asked to remove may be the only copy of something. */
   backupsMs: null,
   /** The number of backups that stay, in each folder. Off, for the same reason. */

@@ -114,6 +114,10 @@ export const scopes = [
 ] as const;
 export type Scope = (typeof scopes)[number];
 
+/** The kinds of rows for which what commands used is summed. */
+export const usageKinds = ["session", "account", "requester", "repository"] as const;
+export type UsageKind = (typeof usageKinds)[number];
+
 /** The kinds of rows that retention removes, in the order in which they go: what names others goes before them. */
 export const retentionKinds = [
   "sessions",
@@ -125,6 +129,7 @@ export const retentionKinds = [
   "runners",
   "tokens",
   "files",
+  "usage",
   "changes",
 ] as const;
 export type RetentionKind = (typeof retentionKinds)[number];

@@ -3,7 +3,7 @@
 // transaction (recordChanges).
 import { z } from "zod";
 import type { Caller } from "../caller.ts";
-import type { Change, CountOf } from "../context.ts";
+import type { Change, CountOf, Use } from "../context.ts";
 import { bounds } from "../limits.ts";
 import { ChangePage, type ChangeRow, ExportPage } from "../model/changes.ts";
 import { WaitMs } from "../model/fields.ts";
@@ -12,6 +12,7 @@ import { changeEach, type SqlValue, Statement, step } from "../sql.ts";
 import { additionOf } from "./counters.ts";
 import { feedBytes, feedFilters, feedTopics, readChanges } from "./feedRead.ts";
 import { changesTopic, entityChangesTopic, sessionChangesTopic } from "./topics.ts";
+import { additionsOfUses } from "./usage.ts";
 
 const cursor = {
   ...feedFilters,
@@ -136,11 +137,15 @@ const inserts = [64, 16, 4, 1].map((rows) => {
 });
 
 /**
- * Writes the changes of all calls of a transaction, in their order, and what they have counted. Runs last in the
+ * Writes the changes of all calls of a transaction, in their order, and what they have counted and used. Runs last in the
  * transaction, so that on PostgreSQL too the sequence numbers follow the order of the commits (D-044), and nobody waits
  * longer for the row of a counter than for the lock of the feed (D-114).
  */
-export const recordChanges = step(function* (made: readonly MadeChange[], counts: readonly CountOf[]) {
+export const recordChanges = step(function* (
+  made: readonly MadeChange[],
+  counts: readonly CountOf[],
+  uses: readonly Use[],
+) {
   const statements: Statement[] = [];
   for (let start = 0; start < made.length; ) {
     const left = made.length - start;
@@ -150,6 +155,7 @@ export const recordChanges = step(function* (made: readonly MadeChange[], counts
   }
   const addition = additionOf(counts);
   if (addition !== undefined) statements.push(addition);
+  statements.push(...additionsOfUses(uses));
   yield* changeEach(statements);
 });
 

@@ -5,6 +5,7 @@ import type { Context } from "../context.ts";
 import type { CommandInput, CommandRow } from "../model/commands.ts";
 import { labelSetOf, labelsOf } from "../model/labels.ts";
 import type { SessionRow } from "../model/sessions.ts";
+import type { Usage } from "../model/usage.ts";
 import type { CommandOutcome } from "../model/vocabulary.ts";
 import { fail } from "../operation.ts";
 import { all, change, first, forUpdate, one, type Statement, sql, step, valueList } from "../sql.ts";
@@ -210,8 +211,9 @@ export const endCommand = step(function* (
   op: "finish" | "expire" | "force",
   context: Context,
   logOffset?: number,
+  usage?: Usage,
 ) {
-  yield* endAttempt(before, result, context, logOffset);
+  yield* endAttempt(before, result, context, logOffset, usage);
   const row = yield* writeRow<CommandRow>(
     "command",
     before,
@@ -285,6 +287,7 @@ const endAttempt = step(function* (
   result: CommandResult,
   { now, wake, counted }: Context,
   logOffset: number | undefined,
+  usage: Usage = {},
 ) {
   const sealed = yield* first<{ bytes: number }>(sql`
     UPDATE attempts SET
@@ -292,7 +295,10 @@ const endAttempt = step(function* (
       exit_code = ${result.exit_code},
       signal = ${result.signal},
       ended_at = ${now},
-      log_state = 'sealed'
+      log_state = 'sealed',
+      cpu_ms = ${usage.cpuMs ?? null},
+      memory_bytes = ${usage.memoryBytes ?? null},
+      written_bytes = ${usage.writtenBytes ?? null}
     WHERE command_id = ${command.id} AND fence = ${command.fence} AND next_offset >= ${logOffset ?? 0}
     RETURNING next_offset - dropped_bytes AS bytes`);
   if (sealed === undefined) {

@@ -22,6 +22,7 @@ import {
 } from "../model/commands.ts";
 import { Fence, Id, LeaseTtl, listInput, oneOrMore, Reason, Version, WaitMs } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
+import { UsageField } from "../model/usage.ts";
 import { commandStates, releaseKinds } from "../model/vocabulary.ts";
 import { Held, NotYet, operation } from "../operation.ts";
 import { all, one, sql, step } from "../sql.ts";
@@ -45,6 +46,7 @@ import { getRow } from "./rows.ts";
 import { lockClaimingRunner } from "./runners.ts";
 import { lockOpenSession, saveSession, settleSession } from "./sessionState.ts";
 import { commandTopic } from "./topics.ts";
+import { noteUse } from "./usage.ts";
 import { requireVersion } from "./versions.ts";
 
 /**
@@ -149,12 +151,14 @@ export const claim = operation({
  *          runner's system reports them. reason: what is longer than 1 000 characters is cut. logOffset: the number of
  *          bytes that the runner wrote to the log; the call fails with log_gap while fewer are stored. release: how to
  *          release the session's worktree if the session ends with this command; it says nothing about a worktree that
- *          another runner holds
+ *          another runner holds. usage: what the program used with all that it has started; shown by its attempt, and
+ *          summed by usage.days
  * Result   { command, session, remainingCommands }, where remainingCommands counts the session's queued and active
  *          commands
  * Fails    not_found | lease_lost { currentFence } | invalid_transition { state } | log_gap { expectedOffset }
  *          | invalid_input
- * Effect   one row of commands, of attempts (its log is sealed) and of sessions, and perhaps one of worktrees
+ * Effect   one row of commands, of attempts (its log is sealed) and of sessions, and perhaps one of worktrees; with usage
+ *          up to four of usage_days
  * Cost     at most 8 statements, each by an index, unless the session ends with the command
  */
 export const finish = operation({
@@ -169,6 +173,7 @@ export const finish = operation({
       reason: Reason.nullable().optional(),
       logOffset: z.int().min(0).optional(),
       release: z.enum(releaseKinds).optional(),
+      usage: UsageField,
     })
     .refine((input) => input.outcome !== "succeeded" || (input.exitCode ?? 0) === 0, {
       error: "must be 0, null or absent when the outcome is succeeded: report failed, which records the exit code",
@@ -197,7 +202,8 @@ export const finish = operation({
       const message = `command ${before.id} is running, and its cancellation was not requested: report another outcome`;
       invalidTransition("command", before.state, message);
     }
-    const command = yield* endCommand(before, result, "finish", context, input.logOffset);
+    const command = yield* endCommand(before, result, "finish", context, input.logOffset, input.usage);
+    if (input.usage !== undefined) noteUse(before, session, input.usage, context);
     const counters = {
       active_commands: session.active_commands - 1,
       failed_commands: session.failed_commands + (hasFailed(result.state) ? 1 : 0),

@@ -13,11 +13,13 @@ import { tableWalks } from "./pruneTables.ts";
 import type { Position, Walk, Walked } from "./pruneWalk.ts";
 import { readRetention } from "./retention.ts";
 import { isHeldByAnother, takeUpkeepLease } from "./upkeepLease.ts";
+import { walkUsage } from "./usage.ts";
 
 const walks: Readonly<Record<RetentionKind, (walk: Walk) => Body<Walked>>> = {
   ...sessionWalks,
   ...tableWalks,
   readyArtifacts: walkReadyArtifacts,
+  usage: walkUsage,
   changes: walkChanges,
 };
 

@@ -27,6 +27,7 @@ import * as runners from "./runners.ts";
 import * as sessionLog from "./sessionLog.ts";
 import * as sessions from "./sessions.ts";
 import * as tokens from "./tokens.ts";
+import * as usage from "./usage.ts";
 import * as worktreeEviction from "./worktreeEviction.ts";
 import * as worktrees from "./worktrees.ts";
 
@@ -146,6 +147,7 @@ export const operations = {
     consumers: consumers.consumers,
     forget: consumers.forget,
   },
+  usage: { days: usage.days },
   maintenance: {
     reap: maintenance.reap,
     prune: prune.prune,

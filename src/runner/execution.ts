@@ -13,6 +13,7 @@ import { type LogWriter, logWriter } from "./logs/logWriter.ts";
 import type { CommandChanges, CommandContext, RunnerParts } from "./options.ts";
 import { passes, persistently } from "./persistently.ts";
 import { type CommandEnd, runCommand } from "./process/runCommand.ts";
+import { type Usage, unknownUsage } from "./process/usage.ts";
 import type { SessionRunner } from "./sessionRunner.ts";
 import type { Phase, PreparedWorktree, SessionWorktree } from "./sessionWorktree.ts";
 
@@ -199,7 +200,7 @@ class Execution {
       logOffset,
       ...result,
       ...(isFailure ? { outcome: "failed", reason: failure } : {}),
-      ...present({ release }),
+      ...present({ release, usage: this.#end && reportOf(this.#end.usage) }),
     };
     const { command: ended, session } = await persistently(() => store.commands.finish(finish), this.#holding.lost);
     if (session.endedAt !== null) this.#worktree.sessionEnded();
@@ -211,7 +212,7 @@ class Execution {
       signal: ended.signal,
       reason: ended.endReason,
       durationMs: this.#end?.durationMs ?? 0,
-      usage: this.#end?.usage ?? { cpuMs: null, memoryBytesMax: null },
+      usage: this.#end?.usage ?? unknownUsage,
       logBytes: logOffset,
       logTruncated,
       artifacts,
@@ -316,4 +317,9 @@ async function secretsOf(
       return [name, value];
     }),
   );
+}
+
+/** Returns the use of a program as the store takes it. */
+function reportOf({ cpuMs, memoryBytesMax, writtenBytes }: Usage): Finish["usage"] {
+  return { cpuMs, memoryBytes: memoryBytesMax, writtenBytes };
 }

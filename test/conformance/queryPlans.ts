@@ -124,7 +124,8 @@ export function describeQueryPlans({ operationOf, called, stop }: RecordedStatem
 
     it("no statement but a list finds rows by their state or kind alone, of which most rows have the same", () => {
       const faults = [...operationOf].flatMap(([text, name]) => {
-        if (name.endsWith(".list") || /^(PRAGMA|BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE)/.test(text)) return [];
+        const isList = name.endsWith(".list") || name === "usage.days";
+        if (isList || /^(PRAGMA|BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE)/.test(text)) return [];
         // The first row along an index, or what is open now, when the clock was set back.
         if (/ORDER BY [^()]* LIMIT 1$/.test(text) || /state = 'pending'|state IN \('pending', 'running'\)/.test(text))
           return [];

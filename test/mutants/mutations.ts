@@ -1203,6 +1203,14 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/sqlite/walCheckpoint.ts", { tests: ["test/system/faults/wal.test.ts"] }, [
     ["another thread copies the log", 'db.pragma("wal_checkpoint(PASSIVE)");', ""],
   ]),
+  ...mutate("src/operations/usage.ts", subject("usage"), [
+    ["memory is a maximum", "Math.max(memory, memoryBytes ?? 0)", "memory + (memoryBytes ?? 0)"],
+    ["the sums of a transaction are added", "commands + 1,", "1,"],
+    ["old days go", "sql`day < ${before}`", "sql`day > ${before}`"],
+  ]),
+  ...mutate("src/operations/commands.ts", subject("usage"), [
+    ["what was reported is summed", "if (input.usage !== undefined) noteUse(", "if (input.usage === null) noteUse("],
+  ]),
   // Tables of others in the same database
   ...mutate("src/migrate/differences.ts", othersTables, [
     ["tables of others are no drift", "actual.filter((object) => ours.has(object.of))", "actual"],

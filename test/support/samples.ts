@@ -15,6 +15,7 @@ const candidates = (): readonly unknown[] => [
   "file:///srv/a",
   "/srv/a",
   "a",
+  "2026-11-28",
   1,
   true,
   0,

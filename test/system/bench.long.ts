@@ -252,6 +252,7 @@ describe("the basis of the benchmarks", () => {
       wake: () => undefined,
       changed: () => undefined,
       counted: () => undefined,
+      spent: () => undefined,
       measured: () => undefined,
       used: () => undefined,
       block: () => undefined,

@@ -15,10 +15,15 @@ export interface Usage {
    * pages that they share count for each; and the peak of the largest process, which no sample misses that comes after it.
    */
   readonly memoryBytesMax: number | null;
+  /**
+   * The bytes that were to be written to disks, up to the last sample, as the kernel counts them: pages that were made
+   * dirty, and not what is written to pipes. Null where the kernel does not count them, or where they may not be read.
+   */
+  readonly writtenBytes: number | null;
 }
 
 /** The use of a program of which there is no sample. */
-export const unknownUsage: Usage = { cpuMs: null, memoryBytesMax: null };
+export const unknownUsage: Usage = { cpuMs: null, memoryBytesMax: null, writtenBytes: null };
 
 /** The time of the first sample. The time between two doubles with each, up to the last one. */
 const [firstMs, lastMs] = [20, 2_000];
@@ -58,6 +63,7 @@ export class UsageMeter {
 
   #sample(): void {
     let [cpuMs, memoryBytes, peakBytes, seen] = [0, 0, 0, 0];
+    let writtenBytes: number | undefined;
     const pids = [this.#pid];
     for (let pid = pids.pop(); pid !== undefined; pid = pids.pop()) {
       const own = readProcess(pid);
@@ -65,6 +71,8 @@ export class UsageMeter {
       cpuMs += own.cpuMs;
       memoryBytes += own.memoryBytes;
       peakBytes = Math.max(peakBytes, own.peakBytes);
+      const written = writtenBy(pid);
+      if (written !== undefined) writtenBytes = (writtenBytes ?? 0) + written;
       if (++seen === processesMax) break;
       pids.push(...own.children);
     }
@@ -73,6 +81,8 @@ export class UsageMeter {
       cpuMs: Math.max(this.#usage.cpuMs ?? 0, cpuMs),
       // A process that has ended, and that nobody has waited for yet, has no memory.
       memoryBytesMax: Math.max(this.#usage.memoryBytesMax ?? 0, memoryBytes, peakBytes) || null,
+      writtenBytes:
+        writtenBytes === undefined ? this.#usage.writtenBytes : Math.max(this.#usage.writtenBytes ?? 0, writtenBytes),
     };
   }
 }
@@ -100,6 +110,20 @@ function readProcess(pid: number) {
     };
   } catch {
     // It has ended.
+    return undefined;
+  }
+}
+
+/**
+ * Returns the bytes that a process, and the children for which it has waited, have caused to be written:
+ * https://docs.kernel.org/filesystems/proc.html. Undefined without task I/O accounting, for a process of another user, and
+ * for one that has ended.
+ */
+function writtenBy(pid: number): number | undefined {
+  try {
+    const bytes = /^write_bytes: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, "latin1"))?.[1];
+    return bytes === undefined ? undefined : Number(bytes);
+  } catch {
     return undefined;
   }
 }

@@ -120,6 +120,9 @@ function recorded(row: Command, outcome: (typeof outcomes)[number], now: number)
   return outcome === "cancelled" && isTimedOut && row.cancelRequestedAt === null ? "timed_out" : outcome;
 }
 
+/** The runners of the model do not report what programs use. */
+const unreported = { cpuMs: null, memoryBytes: null, writtenBytes: null };
+
 export const commands = modelOf("commands", {
   enqueue: {
     weight: 5,
@@ -187,6 +190,7 @@ export const commands = modelOf("commands", {
           logLines: 0,
           droppedBytes: 0,
           logUri: null,
+          ...unreported,
         },
       ]);
       state.change("command", command, "claim", session.id);

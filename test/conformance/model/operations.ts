@@ -49,6 +49,11 @@ export const leftOut: Readonly<Record<string, string>> = {
   ...left("debug", ["open", "setBreakpoints", "bindBreakpoints", "applyEvent", "putStop"], ownModel),
   ...left("debug", ["patchState", "get", "list", "follow", "close"], ownModel),
   ...left("debug", ["request", "takeRequests", "reply", "cancelRequest", "history"], ownRequestModel),
+  ...left(
+    "usage",
+    ["days"],
+    "sums reports that the runners of the model do not make; conformance/subjects/usage.ts adds them up",
+  ),
   ...left("repositories", ["list"], readsWhole),
   ...left("runners", ["list"], readsWhole),
   ...left("logs", ["archive"], archiving),

@@ -172,6 +172,8 @@ const goingOf: Readonly<Record<Exclude<RetentionKind, "changes">, (state: State)
       (row: Token) =>
         isDue(state, row.revokedAt ?? row.expiresAt, state.retention.tokensMs) && !isTokenNamed(state, row),
     ),
+  // No runner of the model reports what it has used.
+  usage: () => [],
   files: (state) =>
     rowsOf(state, "files", ({ createdAt }: DiscardedFile) => isDue(state, createdAt, state.retention.filesMs)),
 };

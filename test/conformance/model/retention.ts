@@ -15,6 +15,7 @@ const spans = {
   runnersMs: [1, 4, null],
   tokensMs: [1, 3, null],
   filesMs: [2, 1, null],
+  usageMs: [1, null],
   changesMs: [1, 2, 6, null],
   changesHeldMs: [4, 2, null],
 } as const;

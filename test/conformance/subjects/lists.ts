@@ -324,6 +324,9 @@ export function listsConformance(backend: TestedBackend): void {
         logLines: 1,
         droppedBytes: 0,
         logUri: null,
+        cpuMs: null,
+        memoryBytes: null,
+        writtenBytes: null,
       };
       assert.deepEqual(await store.commands.attempts({ commandId }), [running]);
       clock.advance(120_000);

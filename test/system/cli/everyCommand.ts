@@ -106,6 +106,7 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["maintenance retention", ["--set", "logs=14d"]],
     ["maintenance prune", ["--dry-run"]],
     ["maintenance compact"],
+    ["usage", ["--by", "session"]],
     ["info"],
     ["config show"],
     ["backup create", ["--out", backup]],

@@ -149,10 +149,12 @@ suite("usage", { concurrency: 2 }, () => {
         url,
       ]),
       ["logs", "show", absent, "--url", url],
+      ["changes", "consumers", "--url", url],
       ["debug", "show", absent, "--url", url],
       ["backup", "list", "--url", url],
       ["fsck", "--url", url],
       ["maintenance", "reap", "--url", url],
+      ["usage", "--url", url],
       ["info", "--url", "sqlite:absent.db"],
       ["config", "show", "--url", url],
     ];

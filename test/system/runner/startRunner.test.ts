@@ -85,6 +85,28 @@ suite("startRunner", { concurrency: 3 }, () => {
     assert.equal(await logOf(only(second)), `line 1\n${path}\n`);
   });
 
+  test("what a command used is reported with its result", {
+    skip: process.platform === "linux" ? false : "only Linux tells",
+  }, async (t) => {
+    const { store, create, ended, printed, repositoryId } = await start(t, { concurrency: 1 });
+    // Samples are two seconds apart at most.
+    const made = await create([
+      `"${process.execPath}" -e "while (process.cpuUsage().user < 300000); require('node:fs').writeFileSync('out', Buffer.alloc(1e6)); console.log('written')"; sync out; sleep 3`,
+    ]);
+    await printed(only(made), "written");
+    await ended(made);
+    const [attempt] = await store.commands.attempts({ commandId: only(made) });
+    const { cpuMs, memoryBytes, writtenBytes } = attempt as NonNullable<typeof attempt>;
+    assert.ok((cpuMs as number) >= 290 && (cpuMs as number) < 60_000, `${cpuMs} ms`);
+    assert.ok((memoryBytes as number) > 20e6, `${memoryBytes} bytes`);
+    if (existsSync("/proc/self/io")) assert.ok((writtenBytes as number) >= 0, `${writtenBytes} bytes`);
+    const { days } = await store.usage.days({ by: "repository", name: repositoryId });
+    assert.deepEqual(
+      days.map((day) => [day.commands, day.cpuMs, day.memoryBytes]),
+      [[1, cpuMs, memoryBytes]],
+    );
+  });
+
   test("a repository that was registered by its folder is the one of the runner", async (t) => {
     const { folder, url } = workingFolder(t, { commits: 1 });
     const store = await openStore({ url });

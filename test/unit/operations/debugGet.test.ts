@@ -17,6 +17,7 @@ const context: Context = {
   wake: () => undefined,
   changed: () => undefined,
   counted: () => undefined,
+  spent: () => undefined,
   measured: () => undefined,
   used: () => undefined,
   block: () => undefined,

@@ -13,7 +13,10 @@
 -- 0013_session_log.postgres.sql 57c6966f78a5ba86d01a6dd7664afd5da5f563dce75b9366f88a0d9a43f73cf5
 -- 0014_places.postgres.sql d3b4698a17dc19cd89ce96a953679edd1d3cac903e9645e27585ab7bb9733d79
 -- 0015_discarded_logs.postgres.sql e67ee25f0c691f95eaf0506635150fc266f5d739cc9096ad0fa4b52f93862479
--- 0016_debug_requests.postgres.sql bd3cf474e3c2bc3a5cbb6cb981ea8e73015077fe45a4529716215241d7614efa
+-- 0016_labels.postgres.sql ce47c10dccebbe8ab618cf0d68cda8972c0e65173acd16e9237e0370777c0901
+-- 0017_debug_requests.postgres.sql bd3cf474e3c2bc3a5cbb6cb981ea8e73015077fe45a4529716215241d7614efa
+-- 0018_leased_consumers.postgres.sql f4372bc232bf8cca33de5466f5904b8c9046dc195a2f68a6f1addcdfe1b02dcc
+-- 0019_usage.postgres.sql 6fd45730b79651d112ad6750b82351d6d5e6ee4ed29055a3ead1e58c38ea3100
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -119,6 +122,9 @@ CREATE TABLE attempts (
   dropped_bytes bigint NOT NULL DEFAULT 0,
   log_uri text COLLATE "C",
   session_id uuid,
+  cpu_ms bigint,
+  memory_bytes bigint,
+  written_bytes bigint,
   CONSTRAINT attempts_attempt_check CHECK (attempt > 0),
   CONSTRAINT attempts_check CHECK ((outcome IS NULL) = (ended_at IS NULL)),
   CONSTRAINT attempts_check1 CHECK ((outcome IS NULL) = (log_state = 'open'::text)),
@@ -126,16 +132,19 @@ CREATE TABLE attempts (
   CONSTRAINT attempts_command_id_attempt_key UNIQUE (command_id, attempt),
   CONSTRAINT attempts_command_id_fence_key UNIQUE (command_id, fence),
   CONSTRAINT attempts_command_id_fkey FOREIGN KEY (command_id) REFERENCES commands(id) ON DELETE CASCADE,
+  CONSTRAINT attempts_cpu_ms_check CHECK (cpu_ms >= 0),
   CONSTRAINT attempts_dropped_bytes_check CHECK (dropped_bytes >= 0),
   CONSTRAINT attempts_fence_check CHECK (fence > 0),
   CONSTRAINT attempts_first_offset_check CHECK (first_offset >= 0),
   CONSTRAINT attempts_limit_bytes_check CHECK (limit_bytes > 0),
   CONSTRAINT attempts_log_state_check CHECK (log_state = 'open'::text OR log_state = 'sealed'::text OR log_state = 'pruned'::text),
+  CONSTRAINT attempts_memory_bytes_check CHECK (memory_bytes >= 0),
   CONSTRAINT attempts_next_line_check CHECK (next_line >= 0),
   CONSTRAINT attempts_next_offset_check CHECK (next_offset >= 0),
   CONSTRAINT attempts_outcome_check CHECK (outcome = 'succeeded'::text OR outcome = 'failed'::text OR outcome = 'timed_out'::text OR outcome = 'cancelled'::text OR outcome = 'lost'::text),
   CONSTRAINT attempts_pkey PRIMARY KEY (id),
-  CONSTRAINT attempts_runner_id_fkey FOREIGN KEY (runner_id) REFERENCES runners(id)
+  CONSTRAINT attempts_runner_id_fkey FOREIGN KEY (runner_id) REFERENCES runners(id),
+  CONSTRAINT attempts_written_bytes_check CHECK (written_bytes >= 0)
 );
 
 CREATE INDEX attempts_of_runner ON attempts USING btree (runner_id);
@@ -188,6 +197,7 @@ CREATE TABLE commands (
   stop_at timestamp with time zone,
   confirmed_fence bigint NOT NULL DEFAULT 0,
   lost_claims bigint NOT NULL DEFAULT 0,
+  requires text COLLATE "C" NOT NULL DEFAULT ''::text,
   CONSTRAINT commands_attempt_check CHECK (attempt >= 0),
   CONSTRAINT commands_check CHECK ((state = ANY (ARRAY['running'::text, 'cancelling'::text])) = (lease_expires_at IS NOT NULL)),
   CONSTRAINT commands_check1 CHECK (lease_expires_at IS NULL OR runner_id IS NOT NULL),
@@ -222,6 +232,8 @@ CREATE INDEX commands_page_of_runner ON commands USING btree (runner_id, created
 CREATE INDEX commands_page_of_state ON commands USING btree (state, created_at, id);
 
 CREATE INDEX commands_ready ON commands USING btree (session_id, sequence) WHERE state = 'queued'::text;
+
+CREATE INDEX commands_requires ON commands USING btree (requires) WHERE requires <> ''::text AND ended_at IS NULL;
 
 CREATE INDEX commands_stop ON commands USING btree (stop_at) WHERE stop_at IS NOT NULL;
 
@@ -451,6 +463,10 @@ CREATE TABLE feed_consumers (
   version bigint NOT NULL DEFAULT 1,
   created_at timestamp with time zone NOT NULL,
   updated_at timestamp with time zone NOT NULL,
+  owner text COLLATE "C",
+  fence bigint NOT NULL DEFAULT 0,
+  lease_expires_at timestamp with time zone,
+  CONSTRAINT feed_consumers_fence_check CHECK (fence >= 0),
   CONSTRAINT feed_consumers_name_key UNIQUE (name),
   CONSTRAINT feed_consumers_pkey PRIMARY KEY (id),
   CONSTRAINT feed_consumers_seq_check CHECK (seq >= 0),
@@ -458,6 +474,8 @@ CREATE TABLE feed_consumers (
 );
 
 CREATE INDEX feed_consumers_behind ON feed_consumers USING btree (seq, name);
+
+CREATE INDEX feed_consumers_leased ON feed_consumers USING btree (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 
 CREATE TABLE idempotency_keys (
   operation text COLLATE "C" NOT NULL,
@@ -676,6 +694,8 @@ CREATE TABLE sessions (
   last_signal text COLLATE "C",
   pinned boolean NOT NULL DEFAULT false,
   logs_pruned_at timestamp with time zone,
+  requires text COLLATE "C" NOT NULL DEFAULT ''::text,
+  ready_requires text COLLATE "C" NOT NULL DEFAULT ''::text,
   CONSTRAINT sessions_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
   CONSTRAINT sessions_active_commands_check CHECK (active_commands >= 0),
   CONSTRAINT sessions_check CHECK ((state = 'completed'::text OR state = 'failed'::text OR state = 'cancelled'::text OR state = 'expired'::text) = (ended_at IS NOT NULL)),
@@ -723,7 +743,7 @@ CREATE INDEX sessions_page_of_state ON sessions USING btree (state, created_at, 
 
 CREATE INDEX sessions_page_of_token ON sessions USING btree (token_id, created_at, id) WHERE token_id IS NOT NULL;
 
-CREATE INDEX sessions_ready ON sessions USING btree (ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
+CREATE INDEX sessions_ready ON sessions USING btree (ready_requires, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
 
 CREATE INDEX sessions_working ON sessions USING btree (worktree_id, active_commands) WHERE worktree_id IS NOT NULL AND active_commands > 0;
 
@@ -782,6 +802,29 @@ CREATE INDEX tokens_page ON tokens USING btree (created_at, id);
 CREATE INDEX tokens_page_of_account ON tokens USING btree (account_id, created_at, id);
 
 CREATE INDEX tokens_rotated_to ON tokens USING btree (rotated_to) WHERE rotated_to IS NOT NULL;
+
+CREATE TABLE usage_days (
+  kind text COLLATE "C" NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  day text COLLATE "C" NOT NULL,
+  commands bigint NOT NULL,
+  duration_ms bigint NOT NULL,
+  cpu_ms bigint NOT NULL,
+  memory_bytes bigint NOT NULL,
+  written_bytes bigint NOT NULL,
+  CONSTRAINT usage_days_commands_check CHECK (commands > 0),
+  CONSTRAINT usage_days_cpu_ms_check CHECK (cpu_ms >= 0),
+  CONSTRAINT usage_days_day_check CHECK (length(day) = 10),
+  CONSTRAINT usage_days_duration_ms_check CHECK (duration_ms >= 0),
+  CONSTRAINT usage_days_kind_check CHECK (kind = 'session'::text OR kind = 'account'::text OR kind = 'requester'::text OR kind = 'repository'::text),
+  CONSTRAINT usage_days_memory_bytes_check CHECK (memory_bytes >= 0),
+  CONSTRAINT usage_days_pkey PRIMARY KEY (kind, name, day),
+  CONSTRAINT usage_days_written_bytes_check CHECK (written_bytes >= 0)
+);
+
+CREATE INDEX usage_days_due ON usage_days USING btree (day, kind, name);
+
+CREATE INDEX usage_days_of_kind ON usage_days USING btree (kind, day, name);
 
 CREATE TABLE worktrees (
   id uuid NOT NULL,

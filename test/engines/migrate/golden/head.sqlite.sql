@@ -16,6 +16,7 @@
 -- 0016_labels.sqlite.sql 8c80c8b85948da13209d6999337d60366342d70800234db0e99364d100b63e87
 -- 0017_debug_requests.sqlite.sql f3e3834472c5b6eff696d5a50c02edff97f55ffec0000a6c7213e8956ea5d7c8
 -- 0018_leased_consumers.sqlite.sql 2a69b56de2e18a1ee75c84ff8e3afb5c8fcd57dca310a4f598027c5a41def616
+-- 0019_usage.sqlite.sql 32006ebac98343291114daa3774c35c3af97f9890c3225cb3793c471ca39590d
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -104,7 +105,7 @@ CREATE TABLE attempts (
   first_offset INTEGER NOT NULL DEFAULT 0 CHECK (first_offset >= 0),
   limit_bytes INTEGER NOT NULL CHECK (limit_bytes > 0),
   dropped_bytes INTEGER NOT NULL DEFAULT 0 CHECK (dropped_bytes >= 0),
-  log_uri TEXT, session_id TEXT,
+  log_uri TEXT, session_id TEXT, cpu_ms INTEGER CHECK (cpu_ms >= 0), memory_bytes INTEGER CHECK (memory_bytes >= 0), written_bytes INTEGER CHECK (written_bytes >= 0),
   UNIQUE (command_id, attempt),
   UNIQUE (command_id, fence),
   CHECK ((outcome IS NULL) = (ended_at IS NULL)),
@@ -653,6 +654,25 @@ CREATE INDEX tokens_page ON tokens (created_at, id);
 CREATE INDEX tokens_page_of_account ON tokens (account_id, created_at, id);
 
 CREATE INDEX tokens_rotated_to ON tokens (rotated_to) WHERE rotated_to IS NOT NULL;
+
+CREATE TABLE usage_days (
+  kind TEXT NOT NULL CHECK (kind = 'session' OR kind = 'account' OR kind = 'requester' OR kind = 'repository'),
+  -- The id of the row, or the name of the requester.
+  name TEXT NOT NULL,
+  -- In UTC, such as 2026-11-28.
+  day TEXT NOT NULL CHECK (length(day) = 10),
+  commands INTEGER NOT NULL CHECK (commands > 0),
+  duration_ms INTEGER NOT NULL CHECK (duration_ms >= 0),
+  cpu_ms INTEGER NOT NULL CHECK (cpu_ms >= 0),
+  -- The most that one command has used.
+  memory_bytes INTEGER NOT NULL CHECK (memory_bytes >= 0),
+  written_bytes INTEGER NOT NULL CHECK (written_bytes >= 0),
+  PRIMARY KEY (kind, name, day)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX usage_days_due ON usage_days (day, kind, name);
+
+CREATE INDEX usage_days_of_kind ON usage_days (kind, day, name);
 
 CREATE TABLE worktrees (
   id TEXT NOT NULL PRIMARY KEY,
