@@ -41,14 +41,14 @@ export function addChanges(program: Command, cli: CommandLine): void {
         "changes export --since 2026-11-01 --until 2026-12-01 --entity token account",
         "changes export --after 1234 --actor cli:ada",
       ],
-      "Each line is one change, with or without --json. Ends with the change that was the newest at the beginning. Fails, with the lines so far, if changes are removed by retention before they are reached.",
+      "Each line is one change, in which what looks like a credential is masked; with --json, it is printed as it is stored. Ends with the change that was the newest at the beginning. Fails, with the lines so far, if changes are removed by retention before they are reached.",
     ),
   )
     .addOption(new Option("--after <number>", "only after the change with this number").argParser(sequence))
     .action(async (flags: StoreFlags & Filters) => {
       await visit(cli, flags, async (store, { signal }) => {
         for await (const change of store.changes.export(filterOf(flags), { signal }))
-          if (!(await cli.stdout.writeToReader(toJsonLine(change)))) return;
+          if (!(await cli.stdout.writeToReader(toJsonLine(flags.json ? change : masked(change))))) return;
       });
     });
 
@@ -135,11 +135,18 @@ function filterOf({ entity, id, op, actor, session, since, until, after }: Filte
   return present({ entity, entityId: id, op, actor, sessionId: session, since, until, after });
 }
 
+/** Returns a change in whose detail is masked what looks like a credential. */
+function masked({ detail, ...change }: ChangeRow): ChangeRow {
+  const mask = (_: string, value: unknown) => (typeof value === "string" ? maskArguments([value])[0] : value);
+  return { ...change, detail: JSON.parse(toJsonLine(detail), mask) };
+}
+
 /** Describes a change on one line, for a person. */
-function describe({ seq, at, entity, op, entityId, actor, detail }: ChangeRow): string {
-  const [shown] = detail === null ? [] : maskArguments([JSON.stringify(detail)]);
+function describe(change: ChangeRow): string {
+  const { seq, at, entity, op, entityId, actor, detail } = masked(change);
+  const shown = detail === null ? null : JSON.stringify(detail);
   const parts = [formatTime(at), seq, `${entity} ${op}`, entityId, actor && `by ${actor}`, shown];
-  return lineOf(parts.filter((part) => part !== null && part !== undefined).join("  "));
+  return lineOf(parts.filter((part) => part !== null).join("  "));
 }
 
 function consumerColumns(rows: readonly FeedConsumer[]): readonly Column[] {

@@ -69,6 +69,9 @@ export interface AttemptsTable {
   readonly dropped_bytes: Column<number>;
   readonly log_uri: Column<string | null>;
   readonly session_id: Column<string | null>;
+  readonly cpu_ms: Column<number | null>;
+  readonly memory_bytes: Column<number | null>;
+  readonly written_bytes: Column<number | null>;
 }
 
 export interface ChangesTable {
@@ -440,6 +443,17 @@ export interface TokensTable {
   readonly name_freed_at: Column<Milliseconds | null>;
 }
 
+export interface UsageDaysTable {
+  readonly kind: Column<"session" | "account" | "requester" | "repository">;
+  readonly name: Column<string>;
+  readonly day: Column<string>;
+  readonly commands: Column<number>;
+  readonly duration_ms: Column<number>;
+  readonly cpu_ms: Column<number>;
+  readonly memory_bytes: Column<number>;
+  readonly written_bytes: Column<number>;
+}
+
 export interface WorktreesTable {
   readonly id: Column<string>;
   readonly repository_id: Column<string>;
@@ -495,5 +509,6 @@ export interface DebugServerDatabase {
   readonly sessions: SessionsTable;
   readonly store_meta: StoreMetaTable;
   readonly tokens: TokensTable;
+  readonly usage_days: UsageDaysTable;
   readonly worktrees: WorktreesTable;
 }

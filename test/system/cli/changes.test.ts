@@ -63,6 +63,10 @@ test("changes tail follows the feed, with secrets masked for people", async (t) 
   );
   await store.changes.publish({ topic: "c" });
   assert.equal((await tail.ended).code, 0);
+  const exported = await run(folder, ["changes", "export", "--op", "a.b", "--url", url]);
+  assert.equal(JSON.parse(exported.stdout).detail.uri, "https://host/key?***");
+  const stored = await run(folder, ["changes", "export", "--op", "a.b", "--json", "--url", url]);
+  assert.equal(JSON.parse(stored.stdout).detail.uri, "https://host/key?signature=hidden");
   const endless = startProcess(folder, ["changes", "tail", "--json", "--after", "0", "--url", url]);
   await endless.printed(/"op":"c"/);
   endless.kill("SIGINT");

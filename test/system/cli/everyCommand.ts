@@ -93,7 +93,7 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["sessions cancel", [session.id]],
     ["logs session", [session.id]],
     ["changes export", ["--since", "1h"], "rows"],
-    ["changes tail", ["--after", "0", "--count", "20"]],
+    ["changes tail", ["--after", "0", "--count", "20"], "rows"],
     ["changes checkpoint", ["webhooks", "--seq", "0"]],
     ["changes consumers"],
     ["changes forget", ["webhooks"]],
