@@ -17,7 +17,7 @@ import { createClient } from "./client.ts";
 import { systemClock, type TestClock } from "./clock.ts";
 import type { Driver, Synchronous } from "./driver.ts";
 import { StoreError } from "./errors.ts";
-import { type Logger, logEvent, type StoreEvent } from "./events.ts";
+import { faultEvent, type Logger, logEvent, type StoreEvent } from "./events.ts";
 import { warnOfEvents } from "./eventWarnings.ts";
 import { checkLimits, checkMaxBytes, checkReaders, type Limits } from "./limits.ts";
 import { operationFilter } from "./operations/patterns.ts";
@@ -190,7 +190,7 @@ async function openFile(
 }
 
 async function openServer(
-  options: Omit<PostgresOptions, "onTouched">,
+  options: Omit<PostgresOptions, "onTouched" | "onFault">,
   readers: number,
   onEvent: (event: StoreEvent) => void,
   logs: { readonly logArchive: LogArchive | undefined; readonly movesLogs: boolean },
@@ -203,6 +203,7 @@ async function openServer(
   const { drivers, clock, publish, connectReader } = await openPostgres({
     ...options,
     onTouched: (topics) => server?.touch(topics),
+    onFault: (error) => onEvent(faultEvent(error)),
   });
   server = createServer({
     drivers,

@@ -105,6 +105,11 @@ export function readOnlyServer(cause?: unknown): StoreError {
   });
 }
 
+/** Returns true when the server's queue of notifications has no room, because somebody has not read it for long. */
+export function isQueueFull(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === "54000";
+}
+
 /** Returns true when the query waited for a lock for too long. */
 export function isLockTimeout(error: unknown): boolean {
   return error instanceof pg.DatabaseError && error.code === "55P03";

@@ -4,9 +4,11 @@
 
 import { randomUUID } from "node:crypto";
 import type pg from "pg";
+import { StoreError } from "../errors.ts";
 import { realTime } from "../realTime.ts";
 import type { Touched } from "../wire.ts";
 import type { PostgresConnection } from "./connection.ts";
+import { isQueueFull } from "./errors.ts";
 
 /** The size of the topics in one notification, whose payload must be shorter than 8 000 bytes. The longest have 4 000. */
 const payloadBytesMax = 7_900;
@@ -22,6 +24,8 @@ interface ListenerOptions {
   /** The connection to listen on. Its owner calls `lost` of the listener when the connection is lost. */
   readonly connection: PostgresConnection;
   onTouched(topics: Touched): void;
+  /** Receives a failure to notify that people have to act on, once until notifications are sent again. */
+  onFault(error: StoreError): void;
 }
 
 export class PostgresListener {
@@ -30,6 +34,7 @@ export class PostgresListener {
   readonly #self = randomUUID();
   #unsent = new Set<string>();
   #sending = false;
+  #queueIsFull = false;
   #state: "new" | "listening" | "lost" = "new";
   #closed = false;
   readonly #timer: NodeJS.Timeout;
@@ -117,6 +122,26 @@ export class PostgresListener {
     return payloads;
   }
 
+  /**
+   * Reports a queue of notifications that is full, and waits before the next attempt. The server drops what everybody has
+   * read only when somebody asks for the size.
+   */
+  async #makeRoom(cause: unknown): Promise<void> {
+    if (!this.#queueIsFull) {
+      this.#queueIsFull = true;
+      this.#options.onFault(
+        new StoreError(
+          "busy",
+          `the server's queue of notifications is full, so calls that wait in other processes are woken late: end the connection that listens in a transaction that stays open (${(cause as Error).message})`,
+          { cause },
+        ),
+      );
+    }
+    await new Promise((resolve) => realTime.setTimeout(resolve, retryDelayMs).unref());
+    const client = await this.#options.connection.get().catch(() => undefined);
+    await client?.query("SELECT pg_notification_queue_usage()").catch(() => undefined);
+  }
+
   async #send(): Promise<void> {
     this.#sending = true;
     while (this.#unsent.size > 0) {
@@ -129,10 +154,12 @@ export class PostgresListener {
           this.#options.channel,
           this.#payloadsOf([...topics]),
         ]);
-      } catch {
-        // The topics are sent when the connection is back. Until then other processes rely on their interval.
+        this.#queueIsFull = false;
+      } catch (error) {
         this.#unsent = new Set([...topics, ...this.#unsent]);
-        break;
+        // The topics are sent when the connection is back. Until then other processes rely on their interval.
+        if (this.#closed || !isQueueFull(error)) break;
+        await this.#makeRoom(error);
       }
     }
     this.#sending = false;

@@ -36,6 +36,8 @@ export interface PostgresOptions {
   readonly role: "server" | "visitor";
   /** Called with the topics that another process has touched. */
   onTouched(topics: Touched): void;
+  /** Called with a failure that belongs to no call. */
+  onFault(error: StoreError): void;
 }
 
 export interface OpenedPostgres {
@@ -96,6 +98,7 @@ async function open(options: PostgresOptions): Promise<OpenedPostgres> {
       rewakeMs: options.limits.rewakeMs,
       connection: listening,
       onTouched: options.onTouched,
+      onFault: options.onFault,
     });
     listener = started;
     // A standby, which a visitor may read, has no notifications.

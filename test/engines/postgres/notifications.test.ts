@@ -1,9 +1,11 @@
 // Stores on one PostgreSQL database wake each other's waiting calls, and miss nothing when notifications are lost.
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { attachStore, type ChangeRow, type OwnedStore, openStore } from "../../../src/index.ts";
+import pg from "pg";
+import { attachStore, type ChangeRow, type OwnedStore, openStore, type StoreEvent } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
-import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
+import { ask, dropDatabase, newDatabase, ownServer } from "../../support/postgres.ts";
+import { until } from "../../system/faults/until.ts";
 import { startProxy } from "./proxy.ts";
 
 /** Limits under which only a notification wakes a call before the test ends. */
@@ -97,6 +99,41 @@ test("without notifications, waiting calls run again by themselves", async (t) =
     [session.id],
   );
   assert.deepEqual((await claim)?.command.argv, ["true"]);
+});
+
+test("a queue of notifications that is full is reported once, and waking goes on when there is room", async (t) => {
+  const server = await ownServer("-c", "max_notify_queue_pages=64").catch(() => undefined);
+  if (server === undefined) return t.skip("this PostgreSQL cannot limit its queue");
+  t.after(() => server.remove());
+  const url = await newDatabase(server);
+  const faults: string[] = [];
+  const onEvent = (event: StoreEvent): void => void (event.type === "fault" && faults.push(event.message));
+  const here = await openStore({ url, limits: never, onEvent });
+  const there = await openStore({ url, limits: never });
+  t.after(() => Promise.all([here.close(), there.close()]));
+  const reader = new pg.Client({ connectionString: url });
+  await reader.connect();
+  await reader.query("LISTEN anything");
+  await reader.query("BEGIN; SELECT 1");
+  const fill = "SELECT pg_notify('anything', repeat('x', 7000) || n) FROM generate_series(1, 8) AS n";
+  await assert.rejects(
+    (async () => {
+      for (;;) await ask(url, fill);
+    })(),
+    { code: "54000" },
+  );
+  const { runner } = await fixtures(there).runner();
+  const claim = there.commands.claim({ runnerId: runner.id, waitMs: 60_000 });
+  await parked(there, 1);
+  const { command } = await fixtures(here).command();
+  await until(() => faults.length > 0);
+  // Also while further commits are to be told.
+  await fixtures(here).command();
+  await reader.query("COMMIT");
+  await reader.end();
+  assert.equal((await claim)?.command.id, command.id);
+  assert.equal(faults.length, 1);
+  assert.match(faults[0] as string, /queue of notifications is full/);
 });
 
 test("a watcher sees every change once and in commit order while several stores write", async (t) => {

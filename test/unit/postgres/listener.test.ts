@@ -18,7 +18,13 @@ function rig() {
     },
   };
   const connection = { get: async () => client, close: async () => undefined } as unknown as PostgresConnection;
-  const listener = new PostgresListener({ channel: "c", rewakeMs: 600_000, connection, onTouched: () => undefined });
+  const listener = new PostgresListener({
+    channel: "c",
+    rewakeMs: 600_000,
+    connection,
+    onTouched: () => undefined,
+    onFault: () => undefined,
+  });
   const pass = async (fails = false) => {
     failing = fails;
     const { resolve } = gate;
