@@ -16,6 +16,7 @@ export type { Artifact } from "./model/artifacts.ts";
 export type { ChangeRow } from "./model/changes.ts";
 export type { Attempt, Claim, Command } from "./model/commands.ts";
 export type { DebugBreakpoint, DebugEvent, DebugSession, DebugView, StoppedThread } from "./model/debug.ts";
+export { isMove as isDebugMove } from "./model/debugCommands.ts";
 export type {
   Breakpoint,
   BreakpointKind,

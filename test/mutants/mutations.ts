@@ -828,6 +828,48 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/feedRead.ts", subject("changes"), [
     ["the feed repeats nothing", "seq > ${after} AND", "seq >= ${after} AND"],
   ]),
+  ...mutate("src/operations/debugRequests.ts", subject("debug requests"), [
+    ["a request is handed out once", 'row.state !== "queued" || (row.stop_epoch', "(row.stop_epoch"],
+    ["what depends on a stop waits behind a move", "isMoving ||= isMove(row.command);", ""],
+    ["a stop that is over is a conflict", 'if (state === "stopped" && stop_epoch === stopEpoch) return;', "return;"],
+    ["open requests have a bound", "open.length >= bounds.debugRequests", "open.length < 0"],
+    ["the answer to a move ends the stop", "if (success && isMove(row.command)", "if (success && row.command === null"],
+    ["an id is that of one request", 'if (!isSame) fail("conflict"', 'if (isSame === null) fail("conflict"'],
+    ["an answer comes once", "if (row.ended_at !== null) return row;", ""],
+  ]),
+  ...mutate("src/operations/debugRequestState.ts", subject("debug requests"), [
+    ["requests end with the adapter", "const isOver = isRestarted || (", "const isOver = isRestarted && ("],
+    ["requests end with their stop", "stop_epoch !== after.stop_epoch,", "stop_epoch === null,"],
+    ["a bridge is told of what is over", "cancel_due = ${isAbandoned && taken_at !== null}", "cancel_due = ${false}"],
+  ]),
+  ...mutate("src/operations/commandExpiry.ts", subject("debug requests"), [
+    ["requests fail with the runner", "yield* failRequestsOfCommand(row.id, context);", ""],
+  ]),
+  ...mutate("src/operations/debugHistory.ts", subject("debug requests"), [
+    ["the history has a bound", "- limits.debugHistory;", "- 1_000_000;"],
+    ["what was set is masked", "maskingOf(defaultSecretNames).data(", "("],
+  ]),
+  ...mutate("src/model/debugRequestCaps.ts", subject("debug requests"), [
+    [
+      "variables with secret names are masked",
+      "if (content !== undefined && paths.some(",
+      "if (content === null && paths.some(",
+    ],
+    ["a value that is assigned to a secret is masked", "assigns ? { ...args, value: masked } : args", "args"],
+  ]),
+  ...mutate("src/client.ts", subject("debug requests"), [
+    [
+      "a call that is given up is taken back",
+      "if (operation.givenUp !== undefined &&",
+      "if (operation.givenUp === null &&",
+    ],
+  ]),
+  ...mutate("src/outgoing.ts", subject("debug requests"), [
+    ["a key stands for one row", "return { ...input, [idOfKey]: idFrom(", "return { ...input, never: idFrom("],
+  ]),
+  ...mutate("src/runner/debuggers/requests.ts", { tests: ["test/system/runner/debuggers/dapDebugger.test.ts"] }, [
+    ["an adapter learns that nobody waits", "for (const id of cancelled) waiting.get(id)?.abort();", ""],
+  ]),
   ...mutate("src/operations/debugEvents.ts", subject("debug"), [
     ["an event is applied once", "input.seq <= before.last_event", "input.seq < before.last_event"],
   ]),

@@ -4,10 +4,12 @@ import type { CommandEnd } from "../process/runCommand.ts";
 import type { DebuggerOptions, DrivenProgram } from "./debugger.ts";
 import { isOutdated, watchDebugSession } from "./reports.ts";
 
-/** A program that does what clients change in its debug session. */
+/** A program that does what clients change in its debug session, and what they ask of it. */
 export interface FollowingProgram extends DrivenProgram {
   readonly ended: Promise<CommandEnd>;
   follow(view: DebugView): Promise<void>;
+  /** Answers the requests of clients until the signal fires, or the debug session has ended. */
+  serve(over: AbortSignal): Promise<void>;
 }
 
 /** Starts the program and follows its debug session. Resolves with its end, and fails as the driver or the store fails. */
@@ -22,6 +24,7 @@ export async function drive(
     await program.follow(view);
     begun.resolve();
   });
+  const serving = program.serve(over.signal);
   const run = async (): Promise<void> => {
     // The breakpoints that the store has are set before the program starts.
     await Promise.race([begun.promise, watching, program.ended]);
@@ -38,10 +41,11 @@ export async function drive(
   const fail = () => program.kill();
   running.catch(fail);
   watching.catch(fail);
+  serving.catch(fail);
   try {
     const end = await program.ended;
     over.abort();
-    await Promise.all([running, watching]);
+    await Promise.all([running, watching, serving]);
     return end;
   } finally {
     over.abort();

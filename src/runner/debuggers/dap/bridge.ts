@@ -1,10 +1,18 @@
 // A program under a debug adapter: passes on what the adapter reports, and asks it for what clients want.
-import { type DebugBreakpoint, type DebugSession, type DebugView, type Store, StoreError } from "../../../index.ts";
+import {
+  type DebugBreakpoint,
+  type DebugSession,
+  type DebugView,
+  isDebugMove,
+  type Store,
+  StoreError,
+} from "../../../index.ts";
 import { sleep } from "../../../realTime.ts";
 import type { CommandEnd, RunCommandOptions } from "../../process/runCommand.ts";
 import type { Move, SourceBreakpoint, Stop } from "../debugger.ts";
 import type { FollowingProgram } from "../drive.ts";
 import { isOutdated, type Reports } from "../reports.ts";
+import { type Answer, type AskedProgram, refusal, serveRequests } from "../requests.ts";
 import { Breakpoints } from "./breakpoints.ts";
 import type { Connection } from "./connection.ts";
 import { AdapterError, type AdapterEvent } from "./messageReader.ts";
@@ -15,7 +23,7 @@ type DebugStore = Pick<Store, "debug">;
 /** The time that an adapter has to end by itself when its program has ended. */
 const endMs = 1_000;
 
-export class DapBridge implements FollowingProgram {
+export class DapBridge implements FollowingProgram, AskedProgram {
   readonly debugSession: DebugSession;
   readonly ended: Promise<CommandEnd>;
   readonly #store: DebugStore;
@@ -104,6 +112,36 @@ export class DapBridge implements FollowingProgram {
     await this.#store.debug.patchState({ ...this.#reports.run, expectedEpoch: stopped.epoch, state: "running" });
     await this.#connection.request(move, { threadId: stopped.threadId });
     return await stop;
+  }
+
+  serve(over: AbortSignal): Promise<void> {
+    return serveRequests(this.#store, this.#reports, this, over);
+  }
+
+  /** Passes a request on. The adapter decides what it knows, and has as long as the client waits. */
+  async answer(command: string, args: Readonly<Record<string, unknown>>, signal: AbortSignal): Promise<Answer> {
+    const stopped = this.#stopped;
+    const moves = isDebugMove(command);
+    if (moves) this.#stopped = undefined;
+    const cancels = this.#capabilities.supportsCancelRequest === true;
+    try {
+      const given = await this.#withThread(command, args, stopped?.threadId);
+      const body = await this.#connection.request(command, given, 2 ** 31 - 1, { signal, cancels });
+      return { success: true, body };
+    } catch (error) {
+      if (!(error instanceof AdapterError)) throw error;
+      if (moves) this.#stopped ??= stopped;
+      return refusal(error.message);
+    }
+  }
+
+  /** Fills in the thread that stopped, which people need not name; for a pause, the first one. */
+  async #withThread(command: string, args: Readonly<Record<string, unknown>>, threadId: number | undefined) {
+    if (args.threadId !== undefined) return args;
+    if (isDebugMove(command) || command === "stackTrace") return { threadId, ...args };
+    if (command !== "pause") return args;
+    const { threads } = await this.#connection.request<{ threads?: readonly { readonly id: number }[] }>("threads");
+    return { threadId: threads?.[0]?.id, ...args };
   }
 
   kill(): void {

@@ -4,6 +4,13 @@ import { realTime } from "../../../realTime.ts";
 import { type CommandEnd, type RunCommandOptions, runCommand } from "../../process/runCommand.ts";
 import { AdapterError, type AdapterEvent, type Message, MessageReader, type Request } from "./messageReader.ts";
 
+/** The conditions under which a request ends without its answer. */
+interface Giving {
+  readonly signal?: AbortSignal;
+  /** True when the adapter knows the request `cancel`. */
+  readonly cancels?: boolean;
+}
+
 interface Waiting {
   resolve(body: unknown): void;
   reject(error: Error): void;
@@ -44,16 +51,27 @@ export class Connection {
   }
 
   /** Resolves with the body of the answer. Fails with AdapterError when it is refused, late, or does not come. */
-  request<Body = Record<string, unknown>>(command: string, args: object = {}, timeoutMs = this.#timeoutMs) {
+  request<Body = Record<string, unknown>>(
+    command: string,
+    args: object = {},
+    timeoutMs = this.#timeoutMs,
+    { signal, cancels = false }: Giving = {},
+  ) {
     if (this.isOver) return Promise.reject(new AdapterError(`${command}: ${this.#name} has ended`));
     const seq = this.#send({ type: "request", command, arguments: args });
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     const timer = realTime.setTimeout(() => {
       reject(new AdapterError(`${command}: ${this.#name} has not answered within ${timeoutMs} ms`));
     }, timeoutMs);
+    const give = () => {
+      if (cancels) this.#send({ type: "request", command: "cancel", arguments: { requestId: seq } });
+      reject(new AdapterError(`${command}: nobody waits for its answer any more`));
+    };
+    signal?.addEventListener("abort", give, { once: true });
     this.#waiting.set(seq, { resolve, reject: (error) => reject(new AdapterError(`${command}: ${error.message}`)) });
     return promise.finally(() => {
       realTime.clearTimeout(timer);
+      signal?.removeEventListener("abort", give);
       // An answer that comes later is ignored.
       this.#waiting.delete(seq);
     }) as Promise<Body>;

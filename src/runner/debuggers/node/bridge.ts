@@ -5,10 +5,11 @@ import { present } from "../../../present.ts";
 import type { CommandEnd, RunCommandOptions } from "../../process/runCommand.ts";
 import type { DrivenProgram, Move, SourceBreakpoint, Stop } from "../debugger.ts";
 import { isOutdated, Reports } from "../reports.ts";
+import { type Answer, type AskedProgram, refusal, serveRequests } from "../requests.ts";
 import { Breakpoints, exceptionFilters } from "./breakpoints.ts";
 import { type Debuggee, startDebuggee } from "./debuggee.ts";
 import { Inspector, InspectorError, type Location, type Paused, type RemoteObject } from "./inspector.ts";
-import { readFrames } from "./variables.ts";
+import { evaluateGlobally, mainThread, PausedProgram } from "./paused.ts";
 
 export interface BridgeOptions extends RunCommandOptions {
   readonly sessionId: string;
@@ -31,13 +32,12 @@ const methods: Readonly<Record<Move, string>> = {
 
 type DebugStore = Pick<Store, "debug">;
 
-/** The bridge reports Node's main thread only. */
-const threadId = 1;
+const threadId = mainThread.id;
 
 /** The output that the program writes before the debug session is open is kept for it up to this length. */
 const earlyOutputMax = 8_192;
 
-export class NodeBridge implements DrivenProgram {
+export class NodeBridge implements DrivenProgram, AskedProgram {
   readonly debugSession: DebugSession;
   /** The process id, known from the first stop on. */
   pid: number | undefined;
@@ -56,6 +56,7 @@ export class NodeBridge implements DrivenProgram {
   #isOver = false;
   /** The epoch of the stop at which the program waits. */
   #stoppedAt: number | undefined;
+  #paused: PausedProgram | undefined;
   /** The resumptions to come that are no event of the debug session. */
   #silentResumptions = 0;
 
@@ -138,9 +139,14 @@ export class NodeBridge implements DrivenProgram {
       "Debugger.scriptParsed",
       ({ scriptId, url }) => void this.#urlsByScript.set(scriptId, url),
     );
-    inspector.on<Paused>("Debugger.paused", (paused) => this.#report(() => this.#reportStop(paused)));
+    inspector.on<Paused>("Debugger.paused", (paused) => {
+      const program = new PausedProgram(inspector, paused.callFrames, this.#urlsByScript);
+      this.#paused = program;
+      this.#report(() => this.#reportStop(paused, program));
+    });
     inspector.on("Debugger.resumed", () => {
       this.#stoppedAt = undefined;
+      this.#paused = undefined;
       if (this.#silentResumptions > 0) this.#silentResumptions--;
       else void this.#reports.event("continued", { threadId, allThreadsContinued: true });
     });
@@ -199,6 +205,63 @@ export class NodeBridge implements DrivenProgram {
     this.#debuggee.kill();
   }
 
+  serve(over: AbortSignal): Promise<void> {
+    return serveRequests(this.#store, this.#reports, this, over);
+  }
+
+  async answer(command: string, args: Readonly<Record<string, unknown>>): Promise<Answer> {
+    try {
+      return { success: true, body: await this.#answerTo(command, args) };
+    } catch (error) {
+      if (!(error instanceof InspectorError)) throw error;
+      return refusal(error.message);
+    }
+  }
+
+  async #answerTo(command: string, args: Readonly<Record<string, unknown>>): Promise<unknown> {
+    const { expression, frameId, variablesReference } = args;
+    if (Object.hasOwn(methods, command)) return await this.#moveOn(command as Move);
+    switch (command) {
+      case "pause":
+        this.#move = "continue";
+        return await this.#inspector.send("Debugger.pause");
+      case "threads":
+        return { threads: [mainThread] };
+      case "evaluate":
+        return frameId === undefined
+          ? await evaluateGlobally(this.#inspector, String(expression))
+          : await this.#atStop().evaluate(String(expression), frameId);
+      case "stackTrace":
+        return await this.#atStop().stackTrace();
+      case "scopes":
+        return await this.#atStop().scopes(frameId);
+      case "variables":
+        return await this.#atStop().variables(variablesReference);
+      case "setVariable":
+        return await this.#atStop().setVariable(variablesReference, String(args.name), String(args.value));
+      case "restartFrame":
+        this.#move = "next";
+        await this.#atStop().restartFrame(frameId);
+        return {};
+      default:
+        throw new InspectorError(`${command} is not supported by Node's inspector`);
+    }
+  }
+
+  #atStop(): PausedProgram {
+    if (this.#paused === undefined) throw new InspectorError("the program is not stopped");
+    return this.#paused;
+  }
+
+  /** Moves the program on, and does not wait for its next stop. */
+  async #moveOn(move: Move): Promise<object> {
+    this.#atStop();
+    this.#move = move;
+    this.#stoppedAt = undefined;
+    await this.#go(methods[move]);
+    return move === "continue" ? { allThreadsContinued: true } : {};
+  }
+
   /** Does what clients have asked for with a change of the debug session. */
   async follow({ debugSession }: DebugView): Promise<void> {
     const { state, stopEpoch, adapterRun } = debugSession;
@@ -232,7 +295,7 @@ export class NodeBridge implements DrivenProgram {
     });
   }
 
-  async #reportStop({ callFrames, reason, data, hitBreakpoints = [] }: Paused): Promise<void> {
+  async #reportStop({ callFrames, reason, data, hitBreakpoints = [] }: Paused, program: PausedProgram): Promise<void> {
     const hitBreakpointIds = this.#breakpoints.adapterIdsOf(hitBreakpoints);
     const isException = reason === "exception" || reason === "promiseRejection";
     const stopReason = isException ? "exception" : stopReasonOf(reason, hitBreakpointIds.length > 0, this.#move);
@@ -246,8 +309,8 @@ export class NodeBridge implements DrivenProgram {
       ...(isException ? { text: data?.description ?? String(data?.value) } : {}),
     });
     if (applied) this.#stoppedAt = stopEpoch;
-    const frames = await readFrames(this.#inspector, callFrames, this.#urlsByScript);
-    const threads = [{ id: threadId, name: "main", totalFrames: callFrames.length, frames }];
+    const frames = await program.frames();
+    const threads = [{ ...mainThread, totalFrames: callFrames.length, frames }];
     await this.#store.debug.putStop({ ...this.#reports.run, ...this.#reports.masking, stopEpoch, threads });
     const [top] = frames;
     this.#nextStop.resolve({ stopEpoch, reason: stopReason, line: top?.line ?? 0, functionName: top?.name ?? "" });

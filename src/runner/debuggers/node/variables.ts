@@ -13,8 +13,8 @@ export async function readFrames(
   inspector: Inspector,
   callFrames: readonly CallFrame[],
   urls: ReadonlyMap<string, string>,
+  references: References,
 ): Promise<StackFrame[]> {
-  const references = new References();
   return Promise.all(
     callFrames.slice(0, framesMax).map(async (callFrame, index): Promise<StackFrame> => {
       const { functionName, location, scopeChain } = callFrame;
@@ -29,17 +29,38 @@ export async function readFrames(
       if (index > 0) return frame;
       return {
         ...frame,
-        scopes: await Promise.all(scopeChain.map((scope) => readScope(inspector, scope, references))),
+        scopes: await Promise.all(
+          readScopes(callFrame, index, references).map(async (scope, number): Promise<DebugScope> => {
+            const { objectId } = scopeChain[number]?.object ?? {};
+            return scope.expensive || objectId === undefined
+              ? scope
+              : { ...scope, variables: await readProperties(inspector, objectId, references, "", 1) };
+          }),
+        ),
       };
     }),
   );
 }
 
+/** An object that clients know by a number. */
+interface Referenced {
+  readonly objectId: string;
+  /** The expression that leads to it; empty for a scope. */
+  readonly path: string;
+  /** The numbers of the frame and of the scope in it, for a scope. */
+  readonly scope: { readonly frame: number; readonly number: number } | undefined;
+}
+
 /** Numbers the objects: the inspector identifies them by text, the Debug Adapter Protocol by number. */
-class References {
-  #last = 0;
-  next(object: RemoteObject): number {
-    return object.objectId === undefined ? 0 : ++this.#last;
+export class References {
+  readonly #objects: Referenced[] = [];
+
+  next({ objectId }: RemoteObject, path: string, scope?: Referenced["scope"]): number {
+    return objectId === undefined ? 0 : this.#objects.push({ objectId, path, scope });
+  }
+
+  get(reference: number): Referenced | undefined {
+    return this.#objects[reference - 1];
   }
 }
 
@@ -52,24 +73,24 @@ const scopeNames: Readonly<Record<string, string>> = {
   global: "Global",
 };
 
-async function readScope(
-  inspector: Inspector,
-  { type, name, object }: CallFrame["scopeChain"][number],
-  references: References,
-): Promise<DebugScope> {
-  const isGlobal = type === "global";
-  const scope = {
+/** Returns the scopes of a frame, without their variables. */
+export function readScopes({ scopeChain }: CallFrame, frame: number, references: References): DebugScope[] {
+  return scopeChain.map(({ type, name, object }, number) => ({
     name: `${scopeNames[type] ?? type}${name === undefined || name === "" ? "" : ` (${name})`}`,
     ...(type === "local" ? { presentationHint: "locals" } : {}),
-    variablesReference: references.next(object),
-    expensive: isGlobal,
-  };
-  return isGlobal ? scope : { ...scope, variables: await readProperties(inspector, object, references, "", 1) };
+    variablesReference: references.next(object, "", { frame, number }),
+    expensive: type === "global",
+  }));
+}
+
+/** Returns the properties of an object without their parts. */
+export function propertiesOf(inspector: Inspector, objectId: string, references: References, path: string) {
+  return readProperties(inspector, objectId, references, path, depthMax);
 }
 
 async function readProperties(
   inspector: Inspector,
-  { objectId }: RemoteObject,
+  objectId: string,
   references: References,
   path: string,
   depth: number,
@@ -90,15 +111,16 @@ async function readProperties(
         value: textOf(object),
         type: object.subtype ?? object.type,
         evaluateName,
-        variablesReference: references.next(object),
+        variablesReference: references.next(object, evaluateName),
       };
-      if (object.objectId === undefined || depth >= depthMax) return variable;
-      return { ...variable, variables: await readProperties(inspector, object, references, evaluateName, depth + 1) };
+      const { objectId: partId } = object;
+      if (partId === undefined || depth >= depthMax) return variable;
+      return { ...variable, variables: await readProperties(inspector, partId, references, evaluateName, depth + 1) };
     }),
   );
 }
 
-function textOf({ type, value, unserializableValue, description }: RemoteObject): string {
+export function textOf({ type, value, unserializableValue, description }: RemoteObject): string {
   if (type === "string") return JSON.stringify(value);
   return unserializableValue ?? description ?? String(value);
 }

@@ -143,6 +143,40 @@ test("does what clients change in the store: breakpoints, going on, and the end"
   assert.equal((await closed.end).exitCode, null);
 });
 
+test("passes requests of clients on to the adapter, with what it refuses, and cancels what nobody waits for", async () => {
+  const { end, until } = await start("endless");
+  const running = await until(({ debugSession }) => debugSession.state === "running");
+  const { id: debugSessionId } = running.debugSession;
+  const ask = async (command: string, more: object = {}) => {
+    const { success, body, message } = await store.debug.request({ debugSessionId, command, ...more });
+    return [success, body ?? message];
+  };
+  assert.deepEqual(await ask("evaluate", { arguments: { expression: "a" } }), [
+    true,
+    { result: "the value of a", variablesReference: 0 },
+  ]);
+  assert.deepEqual(await ask("modules"), [false, "modules: the adapter has refused it"]);
+  // A pause without a thread is one of the first thread.
+  assert.deepEqual(await ask("pause"), [true, {}]);
+  const paused = await until(({ debugSession }) => debugSession.state === "stopped");
+  assert.deepEqual([paused.debugSession.stopReason, paused.debugSession.stopThreadId], ["pause", 2]);
+  const { stopEpoch } = paused.debugSession;
+  const gone = new AbortController();
+  const endless = { debugSessionId, command: "evaluate", arguments: { expression: "for ever" } };
+  const asked = store.debug.request(endless, { signal: gone.signal });
+  asked.catch(() => undefined);
+  // It was taken once a later one is answered.
+  await ask("threads");
+  gone.abort();
+  await assert.rejects(asked, { code: "aborted" });
+  await until(({ events }) => events.some(({ body }) => String(body?.output).startsWith("cancelled ")));
+  assert.deepEqual(await ask("next", { stopEpoch }), [true, {}]);
+  const stepped = await until(({ debugSession }) => debugSession.stopReason === "step");
+  assert.ok(stepped.debugSession.stopEpoch > stopEpoch);
+  await store.debug.close({ debugSessionId });
+  await end;
+});
+
 test("says why it ends when the adapter crashes, hangs, refuses, or does not speak the protocol", async () => {
   const endings: Record<string, readonly [RegExp, string | undefined]> = {
     crash: [/^scripted has ended with exit code 3 before its program: an assertion has failed$/, "error"],

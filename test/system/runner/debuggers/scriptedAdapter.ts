@@ -32,11 +32,19 @@ function run(): void {
   }
 }
 
-type Args = { breakpoints?: { line: number }[]; variablesReference?: number; program?: string };
+type Args = {
+  breakpoints?: { line: number }[];
+  variablesReference?: number;
+  program?: string;
+  expression?: string;
+  threadId?: number;
+  requestId?: number;
+};
 
 const answers: Record<string, (args: Args) => object | undefined> = {
   initialize: () => ({
     supportsConfigurationDoneRequest: true,
+    supportsCancelRequest: true,
     exceptionBreakpointFilters: [{ filter: "all", label: "All" }],
   }),
   launch: ({ program }) => {
@@ -88,6 +96,15 @@ const answers: Record<string, (args: Args) => object | undefined> = {
     setImmediate(() => event("stopped", { reason: "step", threadId: 1 }));
     return {};
   },
+  evaluate: ({ expression }) => ({ result: `the value of ${expression}`, variablesReference: 0 }),
+  pause: ({ threadId }) => {
+    setImmediate(() => event("stopped", { reason: "pause", threadId }));
+    return {};
+  },
+  cancel: ({ requestId }) => {
+    event("output", { category: "console", output: `cancelled ${requestId}\n` });
+    return {};
+  },
   disconnect: () => {
     if (mode !== "stubborn") setImmediate(() => process.exit(0));
     return {};
@@ -108,6 +125,7 @@ process.stdin.on("data", (data: Buffer) => {
     if (message.type !== "request" || mode === "silent") continue;
     const answer = (body: object | undefined = answers[message.command]?.(message.arguments ?? {})): void =>
       send({ type: "response", request_seq: message.seq, command: message.command, success: body !== undefined, body });
+    if (message.arguments?.expression === "for ever") continue;
     if (mode === "late" && message.command === "threads") answerLate = answer;
     else if (mode === "refusing" && message.command === "launch")
       send({ type: "response", request_seq: message.seq, success: false, message: "no such program" });
