@@ -96,6 +96,11 @@ export class Api {
     return result;
   }
 
+  /** Calls an operation that waits for something to happen, which says nothing about the speed of the server. */
+  async wait<Result>(operation: string, input: object, signal: AbortSignal): Promise<Result> {
+    return (await (await this.#send(`v1/${operation}`, body(input, signal))).json()) as Result;
+  }
+
   /** Gets a path that needs no token, or the bytes of a file. */
   async get(path: string): Promise<Response> {
     return await this.#send(path, { method: "GET" }, [200, 503]);

@@ -1,4 +1,7 @@
-// A debug session as it is: where it has stopped, its frames and variables, its breakpoints and its last events.
+// A debug session as it is: where it has stopped, its frames and variables, its breakpoints, its last events and its
+// history, and what a person can ask its debugger.
+import { DebuggerBar } from "./debuggerBar.ts";
+import { DebugHistory } from "./debugHistory.ts";
 import { ago, h, printable, shortId, stateMark } from "./dom.ts";
 import { factList, idText, jsonDetails, rowLink } from "./facts.ts";
 import type { ChangeJson, DebugEventJson, DebugViewJson } from "./json.ts";
@@ -24,6 +27,8 @@ export class DebugSessionView implements View {
   readonly #breakpoints = h("div", {});
   readonly #events = h("div", {});
   readonly #ended = new AbortController();
+  readonly #bar: DebuggerBar;
+  readonly #history: DebugHistory;
   #view: DebugViewJson | undefined;
   /** The stop that is shown; undefined for the present one. */
   #epoch: number | undefined;
@@ -36,8 +41,15 @@ export class DebugSessionView implements View {
   constructor(id: string, surroundings: Surroundings) {
     this.#id = id;
     this.#surroundings = surroundings;
+    this.#bar = new DebuggerBar(surroundings, this.#ended.signal);
+    this.#history = new DebugHistory(surroundings.api, id);
     const part = (title: string, content: HTMLElement, tool?: HTMLElement) =>
-      h("section", { class: "part" }, h("header", {}, h("h2", {}, title), tool), content);
+      h(
+        "section",
+        { class: title === "History" ? "part wide" : "part" },
+        h("header", {}, h("h2", {}, title), tool),
+        content,
+      );
     this.element.append(
       h(
         "header",
@@ -46,6 +58,7 @@ export class DebugSessionView implements View {
         h("div", { class: "heading" }, this.#heading, this.#mark),
       ),
       this.#position,
+      this.#bar.element,
       h(
         "div",
         { class: "parts" },
@@ -53,10 +66,12 @@ export class DebugSessionView implements View {
         part("Variables", this.#stop.variables),
         part("Breakpoints", this.#breakpoints),
         part("Events", this.#events),
+        part("History", this.#history.element),
       ),
       this.#facts,
     );
     void this.#read();
+    void this.#history.follow(this.#ended.signal);
   }
 
   end(): void {
@@ -131,6 +146,7 @@ export class DebugSessionView implements View {
     this.#mark.replaceChildren(stateMark(row.state));
     this.#stop.show(threads, row.stopThreadId);
     this.#showPosition(row, threads);
+    this.#offer(row, threads);
     this.#breakpoints.replaceChildren(
       breakpoints.length === 0
         ? h("p", { class: "empty" }, "No breakpoints")
@@ -181,6 +197,17 @@ export class DebugSessionView implements View {
           ? "Running"
           : "";
     this.#position.replaceChildren(what, ...(place === "" ? [] : [" at ", h("code", {}, place)]));
+  }
+
+  /** Offers what can be asked now. An earlier stop is only looked at. */
+  #offer(row: DebugViewJson["debugSession"], threads: DebugViewJson["threads"]): void {
+    const isNow = this.#epoch === undefined;
+    this.#bar.show(row, () => {
+      const chosen = isNow ? this.#stop.chosen : undefined;
+      const threadId = chosen?.threadId ?? row.stopThreadId ?? threads[0]?.threadId;
+      const thread = isNow ? threads.find((each) => each.threadId === threadId) : undefined;
+      return { threadId, frameId: chosen?.frame.id, stopEpoch: thread?.stopEpoch ?? row.stopEpoch };
+    });
   }
 
   /** Offers the stops whose frames are stored. */

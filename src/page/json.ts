@@ -5,7 +5,9 @@ import type {
   ChangeRow,
   Chunk,
   Command,
+  DebugEntry,
   DebugEvent,
+  DebugRequest,
   DebugSession,
   DebugView,
   Repository,
@@ -34,6 +36,8 @@ export type RunnerJson = Json<Runner>;
 export type DebugSessionJson = Json<DebugSession>;
 export type DebugViewJson = Json<DebugView>;
 export type DebugEventJson = Json<DebugEvent>;
+export type DebugEntryJson = Json<DebugEntry>;
+export type DebugRequestJson = Json<DebugRequest>;
 export type FrameJson = DebugViewJson["threads"][number]["frames"][number];
 export type VariableJson = NonNullable<NonNullable<FrameJson["scopes"]>[number]["variables"]>[number];
 export type TokenJson = Json<Token>;

@@ -11,6 +11,9 @@ export class StopView {
   #chosen = "";
   #shown = "";
 
+  /** The frame that is chosen, and its thread. */
+  chosen: { readonly threadId: number; readonly frame: FrameJson } | undefined;
+
   /** Shows the threads of a stop. The frame that a person has chosen stays while the stop is the same. */
   show(threads: Threads, stopThreadId: number | null): void {
     const stop = JSON.stringify(threads);
@@ -22,10 +25,11 @@ export class StopView {
 
   #showFrames(threads: Threads, stopThreadId: number | null): void {
     const all = threads.flatMap(({ threadId, frames }) =>
-      frames.map((frame, index) => ({ key: `${threadId} ${index}`, frame })),
+      frames.map((frame, index) => ({ key: `${threadId} ${index}`, threadId, frame })),
     );
     const stopped = all.find(({ key }) => key === `${stopThreadId} 0`) ?? all[0];
     const chosen = all.find(({ key }) => key === this.#chosen) ?? stopped;
+    this.chosen = chosen;
     const hasFocus = this.frames.contains(document.activeElement);
     this.frames.replaceChildren(
       ...(threads.length === 0 ? [h("p", { class: "empty" }, "No frames: it is not stopped")] : []),
