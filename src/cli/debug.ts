@@ -1,7 +1,7 @@
 // debug-server-db debug: shows debug sessions, and asks their debuggers. ../terminal/debugView.ts formats them.
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { CallOptions } from "../client.ts";
-import type { DebugSession } from "../model/debug.ts";
+import type { DebugView } from "../model/debug.ts";
 import { dependsOnStop } from "../model/debugCommands.ts";
 import type { DebugEntry } from "../model/debugRequests.ts";
 import { isPlainObject } from "../model/plainObject.ts";
@@ -117,16 +117,16 @@ function addRequest(group: Command, cli: CommandLine): void {
     .addOption(urlOption());
   addHelp(command, requestExamples).action(async (sessionId: string, asked: string, flags: RequestFlags) => {
     await visit(cli, flags, async (store, options) => {
-      const { id: debugSessionId, stopEpoch } = await openDebugSession(store, sessionId);
+      const { debugSession, threads } = await openDebugSession(store, sessionId);
+      const { id: debugSessionId, stopThreadId } = debugSession;
       const { arguments: args, timeout: timeoutMs, wait } = flags;
-      const epoch = flags.epoch ?? (dependsOnStop(asked, args) ? Math.max(1, stopEpoch) : undefined);
-      const request = {
-        debugSessionId,
-        command: asked,
-        timeoutMs,
-        wait,
-        ...present({ arguments: args, stopEpoch: epoch }),
-      };
+      // Threads stop at epochs of their own. A person means the one that is shown first.
+      const threadId = typeof args?.threadId === "number" ? args.threadId : (stopThreadId ?? undefined);
+      const stopEpoch = flags.epoch ?? threads.find((thread) => thread.threadId === threadId)?.stopEpoch;
+      const stop = dependsOnStop(asked, args)
+        ? { stopEpoch: stopEpoch ?? Math.max(1, debugSession.stopEpoch), ...present({ threadId }) }
+        : {};
+      const request = { debugSessionId, command: asked, timeoutMs, wait, ...stop, ...present({ arguments: args }) };
       const answered = await store.debug.request(request, options satisfies CallOptions);
       if (flags.json === true) cli.stdout.write(toJsonLine(answered));
       else if (!wait) cli.stdout.write(`${answered.id}\n`);
@@ -137,12 +137,12 @@ function addRequest(group: Command, cli: CommandLine): void {
 }
 
 /** Returns the debug session with this id, or the only one of this session that is open. */
-async function openDebugSession(store: Store, id: string): Promise<DebugSession> {
+async function openDebugSession(store: Store, id: string): Promise<DebugView> {
   const views = await readDebugViews(store, id, { events: 0 });
-  const [only, ...others] = views.map(({ debugSession }) => debugSession).filter(({ endedAt }) => endedAt === null);
+  const [only, ...others] = views.filter(({ debugSession }) => debugSession.endedAt === null);
   if (only === undefined) throw new CliError("failure", "no debugger of the session runs");
   if (others.length === 0) return only;
-  const ids = [only, ...others].map((debug) => `${debug.id} (${debug.name})`).join(", ");
+  const ids = [only, ...others].map(({ debugSession: { id, name } }) => `${id} (${name})`).join(", ");
   throw new CliError("failure", `the session has several debuggers: name one of ${ids}`);
 }
 

@@ -44,7 +44,8 @@ import { debugQueueTopic, debugRequestTopic } from "./topics.ts";
  * any other request of the protocol that a client may make.
  *
  * Input    command, arguments: as in the protocol; at most 16 KiB as JSON. stopEpoch: the stop that the caller sees,
- *          required for what moves the program, and for what names threads, frames or variables. timeoutMs: the time for
+ *          required for what moves the program, and for what names threads, frames or variables. threadId: the thread that
+ *          is at this stop; by default that of the arguments, or any. timeoutMs: the time for
  *          which the request is open, 10 minutes at most. wait: false returns the request at once, while it is queued; a
  *          call with the same id waits for it. id: chosen by a caller that may have to repeat the call; it is then asked
  *          once. requestedBy: who asks, if that is not the name of the caller; over HTTP it is the account of the token
@@ -66,6 +67,7 @@ export const request = sealedOperation({
     wireInput: {
       ...rest,
       ...present({
+        threadId: rest.threadId ?? (Number.isSafeInteger(args?.threadId) ? (args?.threadId as number) : undefined),
         exactArguments: args,
         shownArguments: args === undefined ? undefined : shownArguments(args, maskingOf(secretNames)),
       }),
