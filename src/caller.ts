@@ -1,13 +1,16 @@
 // The caller of an operation: actor, request id and idempotency key, which are stored in rows, so each is checked; and the
-// trace context, which is not stored.
+// token for which it calls and the trace context, which are not stored.
 import { StoreError } from "./errors.ts";
 import { bounds } from "./limits.ts";
+import { idPattern } from "./model/ids.ts";
 import { isStorable } from "./model/json.ts";
 
 /** The caller of an operation. Actor and request id appear in audit rows. */
 export interface Caller {
   readonly actor: string | undefined;
   readonly requestId: string | undefined;
+  /** The token under whose authority the call runs. It is not stored. */
+  readonly tokenId?: string | undefined;
   /** Set when the same call, made again, must run once and get the same answer. */
   readonly idempotency: Idempotency | undefined;
 }
@@ -40,7 +43,7 @@ export function callerText(value: unknown): string | undefined {
 }
 
 /** Fails with `invalid_input` when a part of the caller is not text that both engines can store. */
-export function checkCaller({ actor, requestId, idempotency }: Caller): void {
+export function checkCaller({ actor, requestId, tokenId, idempotency }: Caller): void {
   // The types promise text, but a port may send anything.
   for (const value of [actor, requestId] as readonly unknown[]) {
     if (value === undefined || (typeof value === "string" && value.length <= bounds.callerLength && isStorable(value)))
@@ -50,6 +53,8 @@ export function checkCaller({ actor, requestId, idempotency }: Caller): void {
       `actor and requestId: expected text of at most ${bounds.callerLength} characters, without U+0000 or a lone surrogate`,
     );
   }
+  if (tokenId !== undefined && !(typeof tokenId === "string" && idPattern.test(tokenId)))
+    throw new StoreError("invalid_input", "tokenId: expected the id of a token, a UUID in lower case");
   if (idempotency === undefined) return;
   const { key, request } = idempotency as { key: unknown; request: unknown };
   if (typeof key !== "string" || key === "" || key.length > bounds.keyLength || !isStorable(key)) {

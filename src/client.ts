@@ -39,6 +39,12 @@ export interface CallOptions {
    */
   readonly idempotencyKey?: string;
   /**
+   * The id of the token under whose authority the call runs. The call fails, in its own transaction, as `tokens.check` says:
+   * when the token has ended, when it does not cover the scopes of the operation, when the rows that the input names are not
+   * within its limits, or when they belong to another account. Without it, a store lets its caller do everything.
+   */
+  readonly tokenId?: string;
+  /**
    * The trace context that the call is part of, by https://www.w3.org/TR/trace-context/. It reaches the tracing channels of
    * the server, and is not stored. A malformed one is ignored.
    */

@@ -3,7 +3,7 @@
 import { type Caller, checkCaller } from "./caller.ts";
 import type { Change, Context, CountedEntity, CountOf, Measure, ServerState, Use } from "./context.ts";
 import type { Driver, Group, Job, Runnable, Settled } from "./driver.ts";
-import { bodyErrors, faults, StoreError, toWireFailure } from "./errors.ts";
+import { bodyErrors, faults, StoreError, tokenErrors, toWireFailure } from "./errors.ts";
 import { isKeyed, KeyedEnvelope, keyed } from "./keyed.ts";
 import type { Limits } from "./limits.ts";
 import { valueBytes } from "./load.ts";
@@ -17,6 +17,7 @@ import {
   type OperationTable,
   type Parked,
 } from "./operation.ts";
+import { findAuthority, requireAuthority } from "./operations/authority.ts";
 import { type MadeChange, recordChanges, topicsOfChange } from "./operations/changes.ts";
 import type { Body } from "./sql.ts";
 import type { Answer } from "./wire.ts";
@@ -366,6 +367,8 @@ class RunContext implements Context {
  * failure fails the job.
  */
 function* runCall(call: Call, isAlone: boolean, context: RunContext): Body<unknown> {
+  const { tokenId } = call.caller;
+  if (tokenId !== undefined) requireAuthority(yield* findAuthority(tokenId, call.name, call.input, context.now));
   const body = isRead(call) && call.operation.readsChanges ? feedRead(call, context) : ranAndEncoded(call, context);
   const result = yield* isKeyed(call) ? keyed(call, body, context) : body;
   if (!isAlone && result instanceof NotYet && result.atTimeout instanceof StoreError) throw result.atTimeout;
@@ -460,6 +463,8 @@ function timeoutAnswer({ atTimeout }: NotYet<unknown>): Answer {
 }
 
 const undeclared: ReadonlySet<string> = new Set(bodyErrors);
+/** The codes with which a call fails that its token may not make. */
+const authorityErrors: ReadonlySet<string> = new Set(tokenErrors);
 
 function failed(
   calls: readonly Call[],
@@ -469,6 +474,7 @@ function failed(
   const call = calls[index] as Call;
   const declared =
     undeclared.has(error.code) ||
+    (call.caller.tokenId !== undefined && authorityErrors.has(error.code)) ||
     call.operation.errors.includes(error.code) ||
     (error.code === "idempotency_mismatch" && (isKeyed(call) || call.envelopeKey !== undefined));
   const fault = declared

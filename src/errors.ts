@@ -80,6 +80,11 @@ export const errorCodes = {
     means: "the token does not cover the scopes in details.missing",
     mend: "use a token with these scopes",
   },
+  out_of_reach: {
+    retryable: false,
+    means: "the token is limited to other repositories, or to one session; details.limit says to which",
+    mend: "use a token that reaches this row",
+  },
   idempotency_mismatch: {
     retryable: false,
     means: "the idempotency key was used for a different request",
@@ -163,6 +168,15 @@ export const bodyErrors = [
   "corrupt",
   "incompatible",
   "internal",
+] as const satisfies readonly ErrorCode[];
+
+/** The codes with which a call under the authority of a token fails that the token may not make. */
+export const tokenErrors = [
+  "token_unknown",
+  "token_revoked",
+  "token_expired",
+  "scope_missing",
+  "out_of_reach",
 ] as const satisfies readonly ErrorCode[];
 
 /** The codes of failures that the server reports as an event, because people have to act on them. */

@@ -51,5 +51,5 @@ function firstCall(unit: Joinable | undefined): Outgoing {
 /** An idempotency key stands for one call, so a call that has one is not joined. */
 function isSameCaller({ caller: one }: Outgoing, { caller: other }: Outgoing): boolean {
   if (one?.[2] !== undefined || other?.[2] !== undefined) return false;
-  return one?.[0] === other?.[0] && one?.[1] === other?.[1];
+  return [0, 1, 6].every((part) => one?.[part] === other?.[part]);
 }

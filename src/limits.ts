@@ -25,6 +25,8 @@ export const bounds = {
   entityIdLength: 200,
   /** The size of the detail of an event, as JSON: an event names a thing, and is copied to every reader of the feed. */
   eventBytes: 16 * 1024,
+  /** The tokens that end with one session: its end ends all of them in one transaction. */
+  sessionTokensMax: 100,
   leaseMsMin: 1_000,
   leaseMsMax: 86_400_000,
   waitMsMax: 86_400_000,

@@ -1,7 +1,7 @@
 // Turns the arguments of a method into a call that can be sent: checks, seals and encodes the input, and adds the
 // caller. Runs on the caller's thread.
 import { types } from "node:util";
-import { anonymous, checkCaller, type Idempotency, traceparentIn } from "./caller.ts";
+import { anonymous, type Caller, checkCaller, traceparentIn } from "./caller.ts";
 import { StoreError } from "./errors.ts";
 import { idFrom } from "./model/ids.ts";
 import { isPlainObject } from "./model/plainObject.ts";
@@ -25,6 +25,7 @@ interface CallerOptions {
   readonly requestId?: string | undefined;
   readonly idempotencyKey?: string | undefined;
   readonly traceparent?: string | undefined;
+  readonly tokenId?: string | undefined;
 }
 
 /**
@@ -35,20 +36,21 @@ export function outgoing(
   name: string,
   operation: AnyOperation,
   input: unknown,
-  { actor, requestId, idempotencyKey: key, traceparent: given }: CallerOptions,
+  { actor, requestId, idempotencyKey: key, traceparent: given, tokenId }: CallerOptions,
   request: unknown = input,
 ): Outgoing {
   try {
     const { wireInput, localPart } = operation.seal(withIdOfKey(name, operation, input, actor, key));
     const wire = withOwnBytes(operation.encode(wireInput));
     const traceparent = traceparentIn(given);
-    if (actor === undefined && requestId === undefined && key === undefined && traceparent === undefined)
+    if ([actor, requestId, key, traceparent, tokenId].every((part) => part === undefined))
       return { name, operation, wire, caller: undefined, localPart };
     // Reads need no key.
     const idempotency =
       key !== undefined && operation.access === "write" ? { key, request: hashRequest(request) } : undefined;
-    checkCaller({ actor, requestId, idempotency });
-    return { name, operation, wire, caller: wireCaller(actor, requestId, idempotency, traceparent), localPart };
+    const caller = { actor, requestId, tokenId, idempotency };
+    checkCaller(caller);
+    return { name, operation, wire, caller: wireCaller(caller, traceparent), localPart };
   } catch (error) {
     if (error instanceof StoreError)
       throw new StoreError(error.code, `${name}: ${error.message}`, { details: error.details, operation: name });
@@ -77,8 +79,8 @@ export function withTraceparent(calls: readonly Outgoing[], given: string | unde
   const [first, ...others] = calls;
   const traceparent = traceparentIn(given);
   if (traceparent === undefined || first === undefined) return calls;
-  const [actor, requestId, key, request, envelope] = first.caller ?? [];
-  return [{ ...first, caller: [actor, requestId, key, request, envelope, traceparent] }, ...others];
+  const [actor, requestId, key, request, envelope, , tokenId] = first.caller ?? [];
+  return [{ ...first, caller: [actor, requestId, key, request, envelope, traceparent, tokenId] }, ...others];
 }
 
 /**
@@ -95,16 +97,16 @@ export function withEnvelopeKey(
     return calls;
   const request = hashRequest(inputs);
   checkCaller({ ...anonymous, actor, idempotency: { key, request } });
-  const [firstActor, requestId, firstKey, firstRequest] = first.caller ?? [];
-  return [{ ...first, caller: [firstActor, requestId, firstKey, firstRequest, [actor, key, request]] }, ...others];
+  const [firstActor, requestId, firstKey, firstRequest, , traceparent, tokenId] = first.caller ?? [];
+  const envelope = [actor, key, request] as const;
+  const caller = [firstActor, requestId, firstKey, firstRequest, envelope, traceparent, tokenId] as const;
+  return [{ ...first, caller }, ...others];
 }
 
-function wireCaller(
-  actor: string | undefined,
-  requestId: string | undefined,
-  idempotency: Idempotency | undefined,
-  traceparent: string | undefined,
-): WireCaller {
+/** Returns the caller without the values at its end that are not set. */
+function wireCaller({ actor, requestId, idempotency, tokenId }: Caller, traceparent: string | undefined): WireCaller {
+  if (tokenId !== undefined)
+    return [actor, requestId, idempotency?.key, idempotency?.request, undefined, traceparent, tokenId];
   if (traceparent !== undefined)
     return [actor, requestId, idempotency?.key, idempotency?.request, undefined, traceparent];
   if (idempotency !== undefined) return [actor, requestId, idempotency.key, idempotency.request];

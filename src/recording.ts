@@ -10,6 +10,7 @@ interface RecordingOptions {
   readonly requestId?: string | undefined;
   readonly idempotencyKey?: string | undefined;
   readonly traceparent?: string | undefined;
+  readonly tokenId?: string | undefined;
 }
 
 export interface RecordedCall<Options> {

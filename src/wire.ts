@@ -3,8 +3,8 @@
 import type { WireFailure } from "./errors.ts";
 
 /**
- * The caller: actor and request id, idempotency key and the hash of the request that the key stands for, and the trace
- * context. Undefined when the call names none of them. The first call of an atomic envelope carries the envelope's own key,
+ * The caller: actor and request id, idempotency key and the hash of the request that the key stands for, the trace
+ * context, and the token for which it calls. Undefined when the call names none of them. The first call of an atomic envelope carries the envelope's own key,
  * and its trace context.
  */
 export type WireCaller =
@@ -15,6 +15,7 @@ export type WireCaller =
       request?: string | undefined,
       envelope?: WireEnvelopeKey,
       traceparent?: string | undefined,
+      tokenId?: string | undefined,
     ]
   | undefined;
 

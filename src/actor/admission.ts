@@ -90,9 +90,9 @@ export class Admission {
         "unknown_operation",
         `no operation ${typeof name === "string" ? name.slice(0, 100) : typeof name} for this port`,
       );
-    const [actor, requestId, key, request] = (calls[at + 2] ?? []) as NonNullable<WireCaller>;
+    const [actor, requestId, key, request, , , tokenId] = (calls[at + 2] ?? []) as NonNullable<WireCaller>;
     const idempotency = key === undefined ? undefined : { key, request: request as string };
-    return this.#dispatcher.decodeCall(name, calls[at + 1], { actor, requestId, idempotency });
+    return this.#dispatcher.decodeCall(name, calls[at + 1], { actor, requestId, tokenId, idempotency });
   }
 
   #enqueue({

@@ -17,6 +17,7 @@ import { accountIdOf } from "./adminAccounts.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { duration, formatDuration } from "./duration.ts";
 import { collect } from "./pages.ts";
+import { repositoryIdOf } from "./repositories.ts";
 import { column, formatTime, printFields, printMessage, printPage, stateColumn, toJsonLine } from "./rows.ts";
 import { openSecretOutlet } from "./secret.ts";
 import { type ListFlags, listCommand, type StoreFlags, storeCommand } from "./storeCommand.ts";
@@ -36,6 +37,7 @@ interface CreateTokenFlags extends SecretFlags {
   readonly user: string;
   readonly name?: string;
   readonly scopes?: readonly Scope[];
+  readonly repository?: readonly string[];
   readonly expiresIn?: number;
   readonly kind: TokenKind;
 }
@@ -74,6 +76,7 @@ export function addTokens(admin: Command, cli: CommandLine): void {
         "admin create-token --user ops",
         "admin create-token --user ci --kind runner --expires-in 30d --out ci.token",
         "admin create-token --user app --scopes repositories:read,sessions:read,sessions:write,commands:read,commands:write,logs:read",
+        "admin create-token --user app --repository demo --scopes sessions:read,logs:read",
       ],
       `Scopes: ${scopes.join(", ")}.\nThe token in DEBUG_SERVER_DB_TOKEN issues it, or else the first live admin token. Without either it is issued all the same, because whoever can open the store may do anything with it. The secret is printed only once.`,
     ),
@@ -85,6 +88,7 @@ export function addTokens(admin: Command, cli: CommandLine): void {
       "its permissions, separated by commas (default: all that end in :read; for a runner, what it needs)",
       parseScopes,
     )
+    .option("--repository <name...>", "only this repository, or these: nothing else is within its reach")
     .addOption(lifetimeOption("the lifetime of the token (default: unlimited)"))
     .addOption(new Option("--kind <kind>", "the kind of its holder").choices(tokenKinds).default("personal"))
     .action(async (flags: CreateTokenFlags) => {
@@ -259,13 +263,15 @@ interface Order {
 async function mintOnce(store: OwnedStore, { issuer, account, flags }: Order, options: CallOptions) {
   const createdBy = issuer ?? newId();
   const accountId = account?.id ?? newId();
+  const { repository } = flags;
+  const repositoryIds = repository && (await Promise.all(repository.map((one) => repositoryIdOf(store, one))));
   const order = {
     accountId,
     createdBy,
     kind: flags.kind,
     name: flags.name ?? (await unusedName(store, account)),
     scopes: [...(flags.scopes ?? defaultScopes(flags.kind))],
-    ...present({ ttlMs: flags.expiresIn }),
+    ...present({ ttlMs: flags.expiresIn, repositoryIds: repositoryIds }),
   };
   const accountKind = flags.kind === "runner" ? "runner" : "human";
   const results = await store.atomically<unknown[]>((tx) => {
@@ -342,6 +348,12 @@ async function listTokens(cli: CommandLine, store: OwnedStore, flags: ListFlags 
     stateColumn(rows, stateOf),
     column("expires", rows, ({ expiresAt }) => formatTime(expiresAt), { optional: true }),
     column("last used", rows, ({ lastUsedAt }) => formatTime(lastUsedAt), { optional: true }),
+    column(
+      "reaches",
+      rows,
+      ({ repositoryIds, sessionId }) => (sessionId === null ? repositoryIds?.join(" ") : `session ${sessionId}`),
+      { optional: true },
+    ),
     column("scopes", rows, ({ scopes: permissions }) => permissions.join(" ")),
   ]);
 }

@@ -57,7 +57,8 @@ export async function repositoryFilter(
   return nameOrId === undefined ? {} : { repositoryId: await repositoryIdOf(store, nameOrId) };
 }
 
-async function repositoryIdOf(store: OwnedStore, nameOrId: string): Promise<string> {
+/** Returns the id of a repository that a flag names by its name or id. */
+export async function repositoryIdOf(store: OwnedStore, nameOrId: string): Promise<string> {
   if (idPattern.test(nameOrId)) return nameOrId;
   const repository = await store.repositories.find({ name: nameOrId });
   if (repository === undefined) throw new CliError("failure", `there is no repository ${nameOrId}`);

@@ -18,7 +18,7 @@ import { requirePlainEncoding } from "./request.ts";
 const pendingMs = 6 * 3_600_000;
 
 export interface Upload {
-  readonly store: Pick<Store, "artifacts" | "sessions">;
+  readonly store: Pick<Store, "artifacts" | "sessions" | "tokens">;
   /** The folder of the server. */
   readonly folder: string;
   /** The largest size of a file in bytes. */
@@ -57,10 +57,19 @@ export async function upload(request: Request, input: UploadInput, options: Uplo
   if (Number(request.headers.get("content-length") ?? 0) > bytesMax) throw tooLarge(bytesMax);
   const pieces = piecesOf(request, bytesMax);
   try {
+    await requireReach(input, options);
     return await stored(pieces, input, options);
   } finally {
     if (!awaitsContinue || request.bodyUsed) for await (const _ of pieces);
   }
+}
+
+/** Fails unless the token of the sender may send this artifact. The calls that follow are the server's own. */
+async function requireReach(input: UploadInput, { store, callOptions: { tokenId } }: Upload): Promise<void> {
+  if (tokenId === undefined) return;
+  const row = "artifactId" in input ? { artifactId: input.artifactId } : { sessionId: input.sessionId };
+  const { code, message, missing } = await store.tokens.check({ tokenId, operation: "artifacts.begin", ...row });
+  if (code !== null) throw new StoreError(code, message ?? undefined, { operation, details: { missing } });
 }
 
 type Pieces = AsyncGenerator<Uint8Array, void, undefined>;
@@ -88,7 +97,7 @@ function tooLarge(bytesMax: number): RequestError {
 async function stored(
   pieces: Pieces,
   input: UploadInput,
-  { store, folder, callOptions: { idempotencyKey: _, ...callOptions } }: Upload,
+  { store, folder, callOptions: { idempotencyKey: _, tokenId: __, ...callOptions } }: Upload,
 ): Promise<Artifact> {
   if ("artifactId" in input) requireOnly(input, ["artifactId", "sha256", "ttlMs"]);
   const { sha256, ttlMs } = input;

@@ -1,8 +1,9 @@
 // Authenticates standard Request and Headers objects by bearer token, for any framework:
 // https://www.rfc-editor.org/rfc/rfc6750
-import { type ErrorCode, StoreError } from "../errors.ts";
+import { type ErrorCode, StoreError, storeError } from "../errors.ts";
 import type { Principal } from "../model/tokens.ts";
 import type { Scope } from "../model/vocabulary.ts";
+import { present } from "../present.ts";
 import type { Store } from "../storeTypes.ts";
 
 export interface AuthenticateOptions {
@@ -26,31 +27,39 @@ export type Authentication =
       response(): Response;
     };
 
+/** An operation, and the rows that the request names. */
+export type Asked = Omit<Parameters<Store["tokens"]["check"]>[0], "tokenId">;
+
 /**
- * Returns a function that checks the bearer token of a request. It returns the principal, or the refusal to respond
- * with. When the store cannot verify the token, it throws the store's error, which says nothing about the token.
+ * Returns a function that checks the bearer token of a request, and, if it is told, whether the token may do this to these
+ * rows (`tokens.check`). It returns the principal, or the refusal to respond with. When the store cannot verify the token, it
+ * throws the store's error, which says nothing about the token.
  */
 export function authenticate(
-  store: { readonly tokens: Pick<Store["tokens"], "verify"> },
+  store: { readonly tokens: Pick<Store["tokens"], "verify" | "check"> },
   { scopes = [], realm = "debug-server-db" }: AuthenticateOptions = {},
-): (request: Request | Headers) => Promise<Authentication> {
-  return async (request) => {
+): (request: Request | Headers, asked?: Asked) => Promise<Authentication> {
+  return async (request, asked) => {
     const header = ("headers" in request ? request.headers : request).get("authorization");
     const token = header === null ? undefined : bearerOf(header);
     if (token === undefined) return refusal(401, undefined, challenge({ realm }), "a bearer token is required");
     try {
-      return {
-        ok: true,
-        principal: await store.tokens.verify(scopes.length === 0 ? { token } : { token, scopes: [...scopes] }),
-      };
+      const principal = await store.tokens.verify(scopes.length === 0 ? { token } : { token, scopes: [...scopes] });
+      if (asked !== undefined) {
+        const { code, message, missing } = await store.tokens.check({ ...asked, tokenId: principal.tokenId });
+        if (code !== null) throw storeError(code, { missing }, message ?? undefined);
+      }
+      return { ok: true, principal };
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
-      if (error.code === "scope_missing") {
+      if (error.code === "scope_missing" || error.code === "out_of_reach") {
+        const scope = ((error.details.missing as Scope[] | undefined) ?? scopes).join(" ");
+        const message = error.code === "out_of_reach" ? error.message : "the token does not cover the required scopes";
         return refusal(
           403,
           error.code,
-          challenge({ realm, error: "insufficient_scope", scope: scopes.join(" ") }),
-          "the token does not cover the required scopes",
+          challenge({ realm, error: "insufficient_scope", ...present({ scope }) }),
+          message,
         );
       }
       const description = descriptions[error.code];

@@ -2,8 +2,9 @@
 import { type ErrorCode, StoreError } from "../errors.ts";
 import type { Principal } from "../model/tokens.ts";
 import type { Scope } from "../model/vocabulary.ts";
+import { isOfOwner, neededScopes, ownTokenFields } from "../operations/scopes.ts";
 import type { Store } from "../storeTypes.ts";
-import { covers, fieldScopes, type OperationName, operationScopes } from "./access.ts";
+import { covers, type OperationName, operationScopes } from "./access.ts";
 import { authenticate } from "./authenticate.ts";
 import { RefusedToken, RequestError } from "./problems.ts";
 import type { WrongTokens } from "./wrongTokens.ts";
@@ -13,8 +14,11 @@ export interface Identity {
   readonly scopes: readonly Scope[];
   /** The name in audit rows. With the scope `admin`, a caller may name another one. */
   readonly actor?: string | undefined;
-  /** The token of the store, if there is one. */
+  /** The token of the store, if there is one. Without it, the sender reaches all rows that its scopes cover. */
   readonly tokenId?: string | undefined;
+  /** The limits of the token: the store checks them with each call. */
+  readonly repositoryIds?: readonly string[] | null | undefined;
+  readonly sessionId?: string | null | undefined;
 }
 
 /** The connection on which a request came. */
@@ -98,14 +102,17 @@ export function requireScope({ scopes }: Identity, operation: OperationName): vo
 
 /** Fails with `scope_missing` unless the sender may also do what the fields of its input ask for. */
 function requireFieldScopes({ scopes }: Identity, operation: OperationName, input: Record<string, unknown>): void {
-  const isUsed = (value: unknown) =>
-    value !== undefined && value !== null && !(Array.isArray(value) && value.length === 0);
-  const needed = Object.entries(fieldScopes[operation] ?? {}).filter(
-    ([field, scope]) => isUsed(input[field]) && !covers(scopes, scope),
+  const lacked = (neededScopes(operation, input) ?? []).filter(
+    ({ scope, field }) => field !== undefined && !covers(scopes, scope),
   );
-  if (needed.length === 0) return;
-  const [fields, lacked] = [needed.map(([field]) => field), needed.map(([, scope]) => scope)];
-  throw missing(operation, lacked, `, which ${fields.join(" and ")} ${fields.length > 1 ? "need" : "needs"}`);
+  if (lacked.length === 0) return;
+  const fields = lacked.map(({ field }) => field);
+  const why = `, which ${fields.join(" and ")} ${fields.length > 1 ? "need" : "needs"}`;
+  throw missing(
+    operation,
+    lacked.map(({ scope }) => scope),
+    why,
+  );
 }
 
 function missing(operation: OperationName, lacked: readonly Scope[], why: string): StoreError {
@@ -113,6 +120,16 @@ function missing(operation: OperationName, lacked: readonly Scope[], why: string
     operation,
     details: { missing: lacked },
   });
+}
+
+/**
+ * Returns the token under whose authority the store has to run a call of the sender, or undefined if what is known of the
+ * sender suffices: its token reaches everything, and the call does not command a session that may be another account's.
+ */
+export function authorityOf(identity: Identity, operation: OperationName): string | undefined {
+  const { tokenId, scopes, repositoryIds = null, sessionId = null } = identity;
+  const isLimited = sessionId !== null || repositoryIds !== null;
+  return isLimited || (isOfOwner(operation) && !covers(scopes, "sessions:any")) ? tokenId : undefined;
 }
 
 /**
@@ -132,26 +149,17 @@ export function asCaller(
       throw new StoreError("invalid_input", `${field}: is the caller's own, so leave it out`, { operation });
     return input[field] === undefined && value !== undefined ? { ...input, [field]: value } : input;
   };
-  switch (operation) {
-    case "tokens.mint":
-      return own("createdBy", tokenId);
-    case "tokens.rotate":
-    case "tokens.revoke":
-      // Rotating returns a secret with the scopes of the token that is rotated.
-      if (!isAdmin && input.tokenId !== tokenId)
-        throw new StoreError("scope_missing", "only a token with the scope admin can do this to another one", {
-          operation,
-          details: { missing: ["admin"] },
-        });
-      return input;
-    case "sessions.create":
-      return {
-        ...(actor === undefined || input.requestedBy !== undefined ? {} : { requestedBy: actor }),
-        ...own("tokenId", tokenId),
-      };
-    case "debug.request":
-      return own("requestedBy", actor);
-    default:
-      return input;
+  if (operation === "debug.request") return own("requestedBy", actor);
+  const field = ownTokenFields[operation];
+  if (field === undefined) return input;
+  if (operation === "tokens.rotate" || operation === "tokens.revoke") {
+    if (!isAdmin && input[field] !== tokenId)
+      throw new StoreError("scope_missing", "only a token with the scope admin can do this to another one", {
+        operation,
+        details: { missing: ["admin"] },
+      });
+    return input;
   }
+  const isUnnamed = operation === "sessions.create" && actor !== undefined && input.requestedBy === undefined;
+  return { ...own(field, tokenId), ...(isUnnamed ? { requestedBy: actor } : {}) };
 }

@@ -9,6 +9,7 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   token_expired: 401,
   token_revoked: 401,
   scope_missing: 403,
+  out_of_reach: 403,
   unknown_operation: 404,
   not_found: 404,
   conflict: 409,

@@ -2,7 +2,7 @@
 import { StoreError } from "../errors.ts";
 import { operations } from "../operations/table.ts";
 import type { OperationName } from "./access.ts";
-import { asCaller, type Identity } from "./identity.ts";
+import { asCaller, authorityOf, type Identity } from "./identity.ts";
 
 /** Returns the operation of this name, if there is one. */
 export function operationNamed(
@@ -19,7 +19,11 @@ export function operationNamed(
 /** Returns the three values of a call as this sender may make it. Fails with a StoreError. */
 export function ownCall([name, wire, caller]: readonly unknown[], identity: Identity): readonly unknown[] {
   if (typeof name !== "string") throw new StoreError("invalid_input", "the name of an operation is text");
-  return [name, wireAsCaller(name as OperationName, wire, identity), callerOf(caller, identity)];
+  return [
+    name,
+    wireAsCaller(name as OperationName, wire, identity),
+    callerOf(caller, identity, authorityOf(identity, name as OperationName)),
+  ];
 }
 
 function wireAsCaller(name: OperationName, wire: unknown, identity: Identity): unknown {
@@ -30,12 +34,12 @@ function wireAsCaller(name: OperationName, wire: unknown, identity: Identity): u
   return checked === input ? wire : keys.map((key) => checked[key]);
 }
 
-/** Returns the caller. The name is the sender's own, also the one to which an idempotency key belongs. */
-function callerOf(caller: unknown, { actor, scopes }: Identity): unknown {
+/** Returns the caller. The name and the token are the sender's own, also the name to which an idempotency key belongs. */
+function callerOf(caller: unknown, { actor, scopes }: Identity, tokenId: string | undefined): unknown {
   if (scopes.includes("admin") && (actor === undefined || (Array.isArray(caller) && caller[0] !== undefined)))
     return caller;
-  if (!Array.isArray(caller)) return [actor];
+  if (!Array.isArray(caller)) return [actor, undefined, undefined, undefined, undefined, undefined, tokenId];
   const [, requestId, key, request, envelope, traceparent] = caller as readonly unknown[];
   const own = Array.isArray(envelope) ? [actor, ...envelope.slice(1)] : envelope;
-  return [actor, requestId, key, request, own, traceparent];
+  return [actor, requestId, key, request, own, traceparent, tokenId];
 }

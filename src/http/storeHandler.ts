@@ -19,6 +19,7 @@ import { type ConnectingStore, RemoteClients } from "./envelopes.ts";
 import { type CheckedStore, healthHandler } from "./health.ts";
 import {
   asCaller,
+  authorityOf,
   bearer,
   type ConnectionInfo,
   clientAddress,
@@ -232,7 +233,8 @@ export function storeHandler(
       return { name, input: asCaller(name, inputOf(operation, input), identity) };
     });
     const record = (tx: unknown) => {
-      for (const { name, input } of recorded) methodOf(tx, name)(input);
+      for (const { name, input } of recorded)
+        methodOf(tx, name)(input, present({ tokenId: authorityOf(identity, name) }));
     };
     const callOptions = callOptionsOf(request, identity, context.get("requestId"), request.signal);
     return json(await store.atomically(record, callOptions));
@@ -248,7 +250,10 @@ export function storeHandler(
         "no_such_path",
         "this server keeps no files of artifacts: its option artifactsFolder names none",
       );
-    const callOptions = callOptionsOf(request, identity, context.get("requestId"), request.signal);
+    const callOptions = {
+      ...callOptionsOf(request, identity, context.get("requestId"), request.signal),
+      ...present({ tokenId: authorityOf(identity, "artifacts.begin") }),
+    };
     const query = queryOf(request, operations.artifacts.begin, ["artifactId"]);
     if (request.method !== "POST") {
       requireScope(identity, "artifacts.get");
@@ -280,16 +285,20 @@ export function storeHandler(
     const input = asCaller(name, resumed(name, given, request.headers.get("last-event-id")), identity);
     const requestId = context.get("requestId");
     const call = methodOf(store, name);
+    const optionsWith = (signal: AbortSignal): CallOptions => ({
+      ...callOptionsOf(request, identity, requestId, signal),
+      ...present({ tokenId: authorityOf(identity, name) }),
+    });
     const verify = async () => requireScope(await identityOf(context), name);
     if (operation.stream !== undefined) return await stream(context, name, input, identity, verify);
     if (!operation.waits) {
-      const result = await call(input, callOptionsOf(request, identity, requestId, request.signal));
+      const result = await call(input, optionsWith(request.signal));
       const rawType = name === "logs.read" ? rawTypeOf(request) : undefined;
       return rawType === undefined ? json(result) : rawLog(result as never, rawType);
     }
     const wait = new Wait([request.signal, closing], verify, heartbeatMs);
     try {
-      return json(await call(input, callOptionsOf(request, identity, requestId, wait.signal)));
+      return json(await call(input, optionsWith(wait.signal)));
     } catch (error) {
       throw wait.failureOf(error);
     } finally {
@@ -320,7 +329,10 @@ export function storeHandler(
       input: object,
       options: CallOptions,
     ) => AsyncGenerator<unknown, void, undefined>;
-    const items = iterate(input, callOptionsOf(request, identity, requestId, wait.signal));
+    const items = iterate(input, {
+      ...callOptionsOf(request, identity, requestId, wait.signal),
+      ...present({ tokenId: authorityOf(identity, name) }),
+    });
     const failed = (error: unknown): never => {
       throw wait.failureOf(error);
     };

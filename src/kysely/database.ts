@@ -441,6 +441,8 @@ export interface TokensTable {
   readonly created_at: Column<Milliseconds>;
   readonly updated_at: Column<Milliseconds>;
   readonly name_freed_at: Column<Milliseconds | null>;
+  readonly repository_ids: Column<string | null>;
+  readonly session_id: Column<string | null>;
 }
 
 export interface UsageDaysTable {

@@ -40,6 +40,14 @@ const scopeList: Codec<Scope[], string> = {
   schema: () => ({ type: "array", items: { type: "string", enum: scopes } }),
 };
 
+/** A list of ids: text in a raw row, in the order of the ids. */
+const idList: Codec<string[], string> = {
+  ...text,
+  fromWire: (wire) => (wire as string).split(" "),
+  describe: () => "list of ids",
+  schema: () => ({ type: "array", items: { type: "string", format: "uuid" } }),
+};
+
 /** A token without the hash of its secret. */
 export const Token = row({
   id: text,
@@ -50,6 +58,10 @@ export const Token = row({
   /** The first characters of the token, by which people recognize theirs. */
   hint: text,
   scopes: scopeList,
+  /** The repositories that the token reaches, with all that belongs to them; null for all. */
+  repositoryIds: nullable(idList),
+  /** The only session that the token reaches, and with which it ends; null for all. */
+  sessionId: nullable(text),
   /** The token that issued this one (D-050); null for the first admin token. */
   createdBy: nullable(text),
   /** The token that replaces this one, which still works until `expiresAt`. */
@@ -64,11 +76,13 @@ export const Token = row({
 export type Token = ValueOf<typeof Token>;
 export type TokenRow = RawOf<typeof Token> & { readonly secret_sha256: string };
 
-/** The account and scopes that a valid token stands for. */
+/** The account that a valid token stands for, with the scopes and limits of the token. */
 export const Principal = record({
   tokenId: text,
   kind: oneOf(tokenKinds),
   scopes: scopeList,
+  repositoryIds: nullable(idList),
+  sessionId: nullable(text),
   expiresAt: nullable(time),
   account: record({ id: text, name: text, kind: oneOf(accountKinds) }),
 });

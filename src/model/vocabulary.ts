@@ -56,10 +56,7 @@ export type RunnerState = (typeof runnerStates)[number];
 export const artifactKinds = ["log", "coverage", "junit", "core-dump", "custom"] as const;
 export type ArtifactKind = (typeof artifactKinds)[number];
 
-/**
- * The kinds of files that the store no longer needs. None of a log is handed out yet: the server that has the log archive
- * removes the objects there (D-120).
- */
+/** The kinds of files that the store no longer needs: those of artifacts, and objects of archived logs. */
 export const fileKinds = ["artifact", "log"] as const;
 export type FileKind = (typeof fileKinds)[number];
 
@@ -106,11 +103,15 @@ const scopedEntities = [
   "logs",
   "changes",
 ] as const;
-/** The permissions of a token. `admin` includes all others; writing does not include reading. */
+/**
+ * The permissions of a token. `admin` includes all others; writing does not include reading. `sessions:any` extends what a
+ * token may do with sessions to those of other accounts.
+ */
 export const scopes = [
   "admin",
   ...scopedEntities.flatMap((entity) => [`${entity}:read`, `${entity}:write`] as const),
   "metrics:read",
+  "sessions:any",
 ] as const;
 export type Scope = (typeof scopes)[number];
 

@@ -13,6 +13,7 @@ import { requireState } from "./failures.ts";
 import { lockRow } from "./rows.ts";
 import { writeRow } from "./rowWrite.ts";
 import { openSessionStates } from "./sessionActivity.ts";
+import { endTokensOf } from "./tokenState.ts";
 import { heldTopic, readyTopic, sessionTopic } from "./topics.ts";
 import {
   endLease,
@@ -223,6 +224,7 @@ export const endSession = step(function* (
     reason,
   );
   if (row.active_commands === 0) yield* releaseWorktreeOf(row, release, context);
+  if (!isOpen(state)) yield* endTokensOf(session.id, context);
   // Debug sessions come last in the order of locks.
   yield* closeDebugSessions(session.id, context);
   return row;

@@ -114,7 +114,9 @@ export const operations = {
   },
   tokens: {
     mint: tokens.mint,
+    mintForSession: tokens.mintForSession,
     verify: tokens.verify,
+    check: tokens.check,
     rotate: tokens.rotate,
     revoke: tokens.revoke,
     list: tokens.list,

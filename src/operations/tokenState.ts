@@ -2,12 +2,13 @@
 
 import type { Context } from "../context.ts";
 import type { AccountRow } from "../model/accounts.ts";
+import type { SessionRow } from "../model/sessions.ts";
 import { parseScopes, type TokenRow } from "../model/tokens.ts";
 import { hintOf, type SealedToken } from "../model/tokenText.ts";
 import type { AccountKind, TokenKind } from "../model/vocabulary.ts";
 import { fail } from "../operation.ts";
-import { change, first, sql, step } from "../sql.ts";
-import { lockRow } from "./rows.ts";
+import { all, change, first, forKeyShare, sql, step } from "../sql.ts";
+import { inOrderOfIds, lockRow } from "./rows.ts";
 
 interface NewToken extends SealedToken {
   readonly id: string;
@@ -15,13 +16,16 @@ interface NewToken extends SealedToken {
   readonly kind: TokenKind;
   readonly name: string;
   readonly scopes: string;
+  readonly repositoryIds: string | null;
+  readonly sessionId: string | null;
   readonly createdBy: string | null;
   readonly expiresAt: Date | null;
 }
 
 /** Inserts a token, which takes its name from an expired one. Fails with `conflict` when a live token has the name. */
 export const insertToken = step(function* (token: NewToken, op: string, { now, changed, counted }: Context) {
-  const { id, accountId, kind, publicId, secretSha256, name, scopes, createdBy, expiresAt } = token;
+  const { id, accountId, kind, publicId, secretSha256, name, scopes, repositoryIds, sessionId, createdBy, expiresAt } =
+    token;
   // An expired token gives up its name. An index cannot know the time, so that is recorded here.
   yield* change(sql`
     UPDATE tokens SET
@@ -38,6 +42,8 @@ export const insertToken = step(function* (token: NewToken, op: string, { now, c
       secret_sha256,
       hint,
       scopes,
+      repository_ids,
+      session_id,
       created_by,
       expires_at,
       created_at,
@@ -51,6 +57,8 @@ export const insertToken = step(function* (token: NewToken, op: string, { now, c
       ${secretSha256},
       ${hintOf(kind, publicId)},
       ${scopes},
+      ${repositoryIds},
+      ${sessionId},
       ${createdBy},
       ${expiresAt},
       ${now},
@@ -63,8 +71,34 @@ export const insertToken = step(function* (token: NewToken, op: string, { now, c
     fail("conflict", { reason: "name" }, message);
   }
   counted("token", undefined, "live");
-  changed({ entity: "token", id, op, version: 1, detail: { accountId, kind, scopes: parseScopes(scopes) } });
+  const limits = { repositoryIds: parseRepositoryIds(repositoryIds) ?? undefined, sessionId: sessionId ?? undefined };
+  const detail = { accountId, kind, scopes: parseScopes(scopes), ...limits };
+  changed({ entity: "token", id, op, version: 1, detail });
   return row;
+});
+
+/** Returns the repositories to which a token is limited, or null. */
+export function parseRepositoryIds(stored: string | null): readonly string[] | null {
+  return stored === null ? null : stored.split(" ");
+}
+
+/** Keeps a session from ending in another transaction, so that a token which ends with it is not created beside its end. */
+export const keepSession = step(function* (id: string) {
+  return yield* first<Pick<SessionRow, "state" | "account_id" | "repository_id">>(sql`
+    SELECT state, account_id, repository_id FROM sessions WHERE id = ${id} ${forKeyShare}`);
+});
+
+/** Ends the tokens of a session that the caller has locked, and that ends or is deleted. */
+export const endTokensOf = step(function* (sessionId: string, { now, changed }: Context) {
+  const ended = yield* all<Pick<TokenRow, "id" | "version">>(sql`
+    UPDATE tokens SET
+      expires_at = ${now},
+      version = version + 1,
+      updated_at = ${now}
+    WHERE session_id = ${sessionId} AND (expires_at IS NULL OR expires_at > ${now})
+    RETURNING id, version`);
+  for (const { id, version } of inOrderOfIds(ended))
+    changed({ entity: "token", id, op: "end", version, detail: { reason: "session_ended" } });
 });
 
 /** A token with the columns of its account that decide whether it may be used. */

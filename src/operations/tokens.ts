@@ -1,12 +1,16 @@
 // Tokens: the credentials of accounts. The secret of a token exists on the caller's thread only (sealedOperation). The
 // store gets its SHA-256, so neither a message nor the database can leak it. A token covers no scope that the token
-// under whose authority it was created (createdBy) does not cover.
+// under whose authority it was created (createdBy) does not cover, and reaches no row that that one does not.
 import { z } from "zod";
 import { after } from "../clock.ts";
+import type { Context } from "../context.ts";
+import { type Details, StoreError, tokenErrors } from "../errors.ts";
+import { bounds } from "../limits.ts";
 import type { AccountRow } from "../model/accounts.ts";
-import { integer, page, record } from "../model/codec.ts";
-import { Id, listInput, Moment, Name, NewId, Reason, Sha256, Version } from "../model/fields.ts";
+import { boolean, integer, list as listOf, nullable, oneOf, page, record, text } from "../model/codec.ts";
+import { filledText, Id, listInput, Moment, Name, NewId, Reason, Sha256, Version } from "../model/fields.ts";
 import { newId } from "../model/ids.ts";
+import { isOpen } from "../model/sessions.ts";
 import {
   formatScopes,
   type MintedToken,
@@ -18,14 +22,24 @@ import {
   type TokenRow,
 } from "../model/tokens.ts";
 import { createSecret, formatToken, PublicId, parseToken, type Secret, sameHash } from "../model/tokenText.ts";
-import { type Scope, tokenKinds } from "../model/vocabulary.ts";
+import { type Scope, scopes as scopeNames, tokenKinds } from "../model/vocabulary.ts";
 import { fail, operation, sealedOperation } from "../operation.ts";
-import { change, changeEach, first, forUpdate, one, sql } from "../sql.ts";
+import { change, changeEach, first, forUpdate, one, sql, step } from "../sql.ts";
 import { insertAccount, lockAccountByName, requireEnabled } from "./accounts.ts";
+import { findAuthority, type ReachField, reachFields, requireAuthority } from "./authority.ts";
 import { changedFields } from "./changeDetail.ts";
+import { invalidTransition, notFound } from "./failures.ts";
 import { filter, listPage } from "./paging.ts";
-import { lockRow } from "./rows.ts";
-import { insertToken, lockWithAccounts, requireLive, type TokenOfAccount } from "./tokenState.ts";
+import { getRow, lockRow } from "./rows.ts";
+import { operationScopes } from "./scopes.ts";
+import {
+  insertToken,
+  keepSession,
+  lockWithAccounts,
+  parseRepositoryIds,
+  requireLive,
+  type TokenOfAccount,
+} from "./tokenState.ts";
 import { requireVersion } from "./versions.ts";
 
 /** The part of a new token that is sent. */
@@ -33,6 +47,17 @@ const sealedFields = { publicId: PublicId, secretSha256: Sha256 };
 const Kind = z.enum(tokenKinds);
 const TtlMs = z.int().min(1_000).max(315_360_000_000);
 const GraceMs = z.int().min(0).max(2_592_000_000);
+
+const RepositoryIds = z.array(Id).min(1).max(32);
+const mintErrors = [
+  "not_found",
+  "scope_missing",
+  "out_of_reach",
+  "invalid_transition",
+  "token_revoked",
+  "token_expired",
+  "conflict",
+] as const;
 
 const Minted = record({ token: Token });
 type Minted = { readonly token: Token };
@@ -51,13 +76,15 @@ function withSecret({ token }: Minted, localPart: unknown): MintedToken {
  * caller's thread, and is returned only this once.
  *
  * Input    createdBy: the token under whose authority the new one is created; it must cover tokens:write and all of
- *          scopes. scopes: at least one, from the closed list. ttlMs: the lifetime; by default, and at most, the
- *          remaining lifetime of createdBy; unlimited by default if createdBy never expires. kind: personal (its secret
- *          begins with dsp_) or runner (dsr_)
+ *          scopes. scopes: at least one, from the closed list. repositoryIds: the token reaches only these, at most 32, with
+ *          their sessions; by default, and at most, those of createdBy. Not with the scope admin. A token that createdBy
+ *          reaches only one session with reaches that one. ttlMs: the lifetime; by default, and at most, the remaining
+ *          lifetime of createdBy; unlimited by default if createdBy never expires. kind: personal (its secret begins with
+ *          dsp_) or runner (dsr_)
  * Returns  { token: Token, secret: text or undefined }
  * Result   secret: the text to pass to tokens.verify; undefined in a reply that is repeated for an idempotency key
- * Fails    not_found | scope_missing { missing } | invalid_transition when the account is disabled | token_revoked or
- *          token_expired for createdBy | conflict { reason: "name" } when the account has a token of this name that is
+ * Fails    not_found | scope_missing { missing } | out_of_reach | invalid_transition when the account is disabled | token_revoked
+ *          or token_expired for createdBy | conflict { reason: "name" } when the account has a token of this name that is
  *          neither revoked nor rotated nor expired | conflict { reason: "exists" }
  * Effect   one row of tokens, one row of changes
  * Cost     at most 7 statements by key
@@ -70,6 +97,7 @@ export const mint = sealedOperation({
     kind: Kind.default("personal"),
     name: Name,
     scopes: Scopes,
+    repositoryIds: RepositoryIds.optional(),
     ttlMs: TtlMs.optional(),
     createdBy: Id,
   }),
@@ -78,6 +106,61 @@ export const mint = sealedOperation({
     accountId: Id,
     kind: Kind,
     name: Name,
+    scopes: Scopes,
+    repositoryIds: RepositoryIds.optional(),
+    ttlMs: TtlMs.optional(),
+    createdBy: Id,
+    ...sealedFields,
+  }),
+  seal({ scopes, ...input }) {
+    const { secret, sealed } = createSecret();
+    return { wireInput: { ...input, scopes: parseScopes(scopes), ...sealed }, localPart: secret };
+  },
+  open: withSecret,
+  output: Minted,
+  errors: mintErrors,
+  *run(input, context) {
+    const { now } = context;
+    const creator = yield* lockWithAccounts(input.createdBy, input.accountId);
+    requireEnabled(creator.accounts.get(input.accountId) as AccountRow);
+    requireLive(creator, now);
+    requireCovered(["tokens:write", ...parseScopes(input.scopes)], creator);
+    const limits = { repositoryIds: input.repositoryIds, sessionId: creator.session_id };
+    const repositoryIds = yield* reachedRepositories({ ...limits, scopes: input.scopes }, creator);
+    return { token: yield* insertMinted({ ...input, ...limits, repositoryIds }, creator, context) };
+  },
+});
+
+/**
+ * Creates a token that reaches one session, and ends with it: for a tunnel, or for the agent that works in the session. It is
+ * a token of the account of createdBy, which needs no tokens:write. Call it together with sessions.create in `atomically` to
+ * get it at once.
+ *
+ * Input    createdBy: as in tokens.mint. ttlMs: the lifetime, if the token ends before its session. name: by default the id
+ *          of the session
+ * Returns  { token: Token, secret: text or undefined }
+ * Result   as in tokens.mint
+ * Fails    as tokens.mint | scope_missing when the session is of another account, and createdBy does not cover sessions:any
+ *          | invalid_transition when the session has ended | conflict { reason: "limit" } when it has 100 tokens already
+ * Effect   one row of tokens, one row of changes
+ * Cost     at most 9 statements by key
+ */
+export const mintForSession = sealedOperation({
+  access: "write",
+  publicInput: z.strictObject({
+    id: NewId,
+    sessionId: Id,
+    kind: Kind.default("personal"),
+    name: Name.optional(),
+    scopes: Scopes,
+    ttlMs: TtlMs.optional(),
+    createdBy: Id,
+  }),
+  input: z.strictObject({
+    id: Id,
+    sessionId: Id,
+    kind: Kind,
+    name: Name.optional(),
     scopes: Scopes,
     ttlMs: TtlMs.optional(),
     createdBy: Id,
@@ -89,22 +172,80 @@ export const mint = sealedOperation({
   },
   open: withSecret,
   output: Minted,
-  errors: ["not_found", "scope_missing", "invalid_transition", "token_revoked", "token_expired", "conflict"],
+  errors: mintErrors,
   *run(input, context) {
-    const { now } = context;
-    const creator = yield* lockWithAccounts(input.createdBy, input.accountId);
-    requireEnabled(creator.accounts.get(input.accountId) as AccountRow);
-    requireLive(creator, now);
-    const needed = [...new Set<Scope>(["tokens:write", ...parseScopes(input.scopes)])];
-    const missing = missingScopes(needed, parseScopes(creator.scopes));
-    if (missing.length > 0) {
-      const message = `creating this token needs ${missing.join(", ")}, which token ${creator.id} does not cover`;
-      fail("scope_missing", { missing }, message);
-    }
-    const expiresAt = earliest(input.ttlMs === undefined ? null : after(now, input.ttlMs), creator.expires_at);
-    return { token: yield* insertToken({ ...input, expiresAt, createdBy: input.createdBy }, "mint", context) };
+    const { sessionId, scopes } = input;
+    // Sessions come before accounts and tokens in the order of locks: the end of a session ends its tokens.
+    const session = (yield* keepSession(sessionId)) ?? notFound("session", sessionId);
+    const creator = yield* lockWithAccounts(input.createdBy);
+    requireLive(creator, context.now);
+    requireCovered(parseScopes(scopes), creator);
+    if (session.account_id !== null && session.account_id !== creator.account_id)
+      requireCovered(["sessions:any"], creator);
+    if (creator.session_id !== null && creator.session_id !== sessionId) outOfReach("session", { sessionId });
+    const repositoryIds = yield* reachedRepositories({ sessionId, scopes }, creator);
+    if (repositoryIds !== null && !repositoryIds.split(" ").includes(session.repository_id))
+      outOfReach("repositories", { sessionId });
+    if (!isOpen(session.state))
+      invalidTransition(
+        "session",
+        session.state,
+        `session ${sessionId} is ${session.state}, and its tokens have ended with it`,
+      );
+    const last = yield* first(sql`
+      SELECT id FROM tokens WHERE session_id = ${sessionId} LIMIT 1 OFFSET ${bounds.sessionTokensMax - 1}`);
+    if (last !== undefined)
+      fail("conflict", { reason: "limit" }, `session ${sessionId} has ${bounds.sessionTokensMax} tokens already`);
+    const token = { ...input, accountId: creator.account_id, name: input.name ?? sessionId, repositoryIds };
+    return { token: yield* insertMinted({ ...token, sessionId }, creator, context) };
   },
 });
+
+/** Inserts a token that does not outlive the one under whose authority it is created. */
+const insertMinted = step(function* (
+  token: Omit<Parameters<typeof insertToken>[0], "expiresAt"> & { readonly ttlMs?: number | undefined },
+  creator: TokenRow,
+  context: Context,
+) {
+  const wanted = token.ttlMs === undefined ? null : after(context.now, token.ttlMs);
+  return yield* insertToken({ ...token, expiresAt: earliest(wanted, creator.expires_at) }, "mint", context);
+});
+
+/** Fails with `scope_missing` unless the token covers the scopes. */
+function requireCovered(needed: readonly Scope[], creator: TokenRow): void {
+  const missing = missingScopes([...new Set(needed)], parseScopes(creator.scopes));
+  if (missing.length === 0) return;
+  const message = `creating this token needs ${missing.join(", ")}, which token ${creator.id} does not cover`;
+  fail("scope_missing", { missing }, message);
+}
+
+/** Returns the repositories that a new token reaches, as they are stored. Fails when those are not within reach of its creator. */
+const reachedRepositories = step(function* (
+  {
+    repositoryIds,
+    sessionId,
+    scopes,
+  }: { repositoryIds?: readonly string[] | undefined; sessionId: string | null; scopes: string },
+  creator: TokenRow,
+) {
+  const own = parseRepositoryIds(creator.repository_ids);
+  const ids = repositoryIds === undefined ? own : [...new Set(repositoryIds)].sort();
+  if ((ids !== null || sessionId !== null) && scopes === "admin")
+    fail(
+      "invalid_input",
+      { field: "scopes" },
+      "scopes: admin reaches everything, so a token with limits cannot have it",
+    );
+  for (const id of ids ?? []) {
+    if (own !== null && !own.includes(id)) outOfReach("repositories", { repositoryId: id });
+    yield* getRow("repository", id);
+  }
+  return ids === null ? null : ids.join(" ");
+});
+
+function outOfReach(limit: "repositories" | "session", named: Details): never {
+  fail("out_of_reach", { limit, ...named }, "createdBy is limited to less than the new token would reach");
+}
 
 /** Returns the earlier of two moments; null stands for never. */
 function earliest(moment: Date | null, otherMs: number | null): Date | null {
@@ -149,12 +290,56 @@ export const verify = sealedOperation({
     if (missing.length > 0) fail("scope_missing", { missing }, `the token does not cover ${missing.join(", ")}`);
     used(row.id, row.last_used_at === null);
     const account = { id: row.account_id, name: row.account_name, kind: row.account_kind };
-    return { tokenId: row.id, kind: row.kind, scopes: row.scopes, expiresAt: row.expires_at, account };
+    const { kind: kindOfRow, repository_ids: repositoryIds, session_id: sessionId, expires_at: expiresAt } = row;
+    return { tokenId: row.id, kind: kindOfRow, scopes: row.scopes, repositoryIds, sessionId, expiresAt, account };
   },
 });
 
 /**
- * Replaces a token with a new one of the same account, name, kind and scopes. The old token keeps working for a grace
+ * Answers whether a token may run an operation on rows: whether it is live, covers the scopes of the operation, reaches the
+ * rows, and, for an operation that commands a session, whether that is of the token's account or the token covers
+ * sessions:any. A call with the option `tokenId` is checked in the same way in its own transaction.
+ *
+ * Input    operation: its name, such as "sessions.cancel". sessionId, commandId, artifactId, debugSessionId, requestId
+ *          (of a debugger), worktreeId, repositoryId: the rows that its input names. One that does not exist is refused to nobody
+ * Result   { allowed, code, message, missing }: code is why not: token_unknown, token_revoked, token_expired, scope_missing
+ *          or out_of_reach, and null when allowed. missing: the scopes that it lacks
+ * Cost     at most 7 statements by key
+ */
+export const check = operation({
+  access: "read",
+  input: z.strictObject({
+    tokenId: Id,
+    operation: filledText(100),
+    ...(Object.fromEntries(reachFields.map((field) => [field, Id.optional()])) as Record<
+      ReachField,
+      z.ZodOptional<typeof Id>
+    >),
+  }),
+  output: record({
+    allowed: boolean,
+    code: nullable(oneOf(tokenErrors)),
+    message: nullable(text),
+    missing: listOf(oneOf(scopeNames)),
+  }),
+  errors: [],
+  *run({ operation: name, ...rows }, { now }) {
+    if (!Object.hasOwn(operationScopes, name)) fail("invalid_input", {}, `operation: there is no operation ${name}`);
+    const authority = yield* findAuthority(rows.tokenId, name, { ...rows, createdBy: rows.tokenId }, now);
+    try {
+      requireAuthority(authority);
+      return { allowed: 1, code: null, message: null, missing: [] };
+    } catch (error) {
+      const code = tokenErrors.find((one) => error instanceof StoreError && error.code === one);
+      if (code === undefined) throw error;
+      const { message, details } = error as StoreError;
+      return { allowed: 0, code, message, missing: (details.missing as Scope[] | undefined) ?? [] };
+    }
+  },
+});
+
+/**
+ * Replaces a token with a new one of the same account, name, kind, scopes and limits. The old token keeps working for a grace
  * period, so that its users can change over.
  *
  * Input    graceMs: the time for which the old token keeps working, though not beyond its own expiry. ttlMs: the
@@ -191,6 +376,8 @@ export const rotate = sealedOperation({
   errors: ["not_found", "token_revoked", "token_expired", "conflict"],
   *run(input, context) {
     const { now, changed, counted } = context;
+    const unlocked = yield* first<TokenRow>(sql`SELECT session_id FROM tokens WHERE id = ${input.tokenId}`);
+    if (unlocked?.session_id != null) yield* keepSession(unlocked.session_id);
     const before = yield* lockWithAccounts(input.tokenId);
     if (before.rotated_to !== null) {
       const message = `token ${before.id} was already rotated to ${before.rotated_to}`;
@@ -221,7 +408,7 @@ export const rotate = sealedOperation({
         ...changedFields({ expiresAt: "time" }, before, { expires_at: oldUntil.getTime() }),
       },
     });
-    const { account_id, name, kind, scopes, created_by } = before;
+    const { account_id, name, kind, scopes, repository_ids, session_id, created_by } = before;
     const { publicId, secretSha256 } = input;
     const expiresAt = lifeMs === undefined ? null : after(now, lifeMs);
     const token = yield* insertToken(
@@ -231,6 +418,8 @@ export const rotate = sealedOperation({
         name,
         kind,
         scopes,
+        repositoryIds: repository_ids,
+        sessionId: session_id,
         createdBy: created_by,
         expiresAt,
         publicId,
@@ -358,6 +547,8 @@ export const bootstrapAdmin = sealedOperation({
       kind: "personal",
       name,
       scopes: formatScopes(["admin"]),
+      repositoryIds: null,
+      sessionId: null,
       createdBy: null,
       expiresAt,
     } as const;

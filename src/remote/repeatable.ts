@@ -68,18 +68,18 @@ export function withKeys(envelope: Envelope): Envelope {
   const [id, isAtomic, calls] = envelope;
   const names = namesIn(envelope);
   if (isAtomic) {
-    const [actor, requestId, key, request, own, traceparent] = (calls[2] as WireCaller) ?? [];
+    const [actor, requestId, key, request, own, ...rest] = (calls[2] as WireCaller) ?? [];
     const hasKeys = own !== undefined || names.some((_, index) => keyOf(calls, index) !== undefined);
     if (hasKeys || !names.some(wantsKey) || names.some((name) => name.startsWith("tokens."))) return envelope;
-    return [id, isAtomic, calls.with(2, [actor, requestId, key, request, [actor, ...newKey()], traceparent])];
+    return [id, isAtomic, calls.with(2, [actor, requestId, key, request, [actor, ...newKey()], ...rest])];
   }
   if (!names.some((name, index) => wantsKey(name) && keyOf(calls, index) === undefined)) return envelope;
   const keyed = [...calls];
   for (const [index, name] of names.entries()) {
     if (!wantsKey(name) || keyOf(calls, index) !== undefined) continue;
     const at = index * callWidth + 2;
-    const [actor, requestId, , , , traceparent] = (calls[at] as WireCaller) ?? [];
-    keyed[at] = [actor, requestId, ...newKey(), undefined, traceparent];
+    const [actor, requestId, , , , ...rest] = (calls[at] as WireCaller) ?? [];
+    keyed[at] = [actor, requestId, ...newKey(), undefined, ...rest];
   }
   return [id, isAtomic, keyed];
 }

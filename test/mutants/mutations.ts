@@ -136,10 +136,14 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
   ...mutate("src/http/remoteCalls.ts", channels, [
-    ["a trace context passes the server of remote stores", "key, request, own, traceparent];", "key, request, own];"],
+    [
+      "a trace context passes the server of remote stores",
+      "key, request, own, traceparent, tokenId];",
+      "key, request, own, undefined, tokenId];",
+    ],
   ]),
   ...mutate("src/remote/repeatable.ts", channels, [
-    ["a key leaves the trace context as it is", "...newKey(), undefined, traceparent];", "...newKey()];"],
+    ["a key leaves the trace context as it is", "...newKey(), undefined, ...rest];", "...newKey()];"],
   ]),
   // Long reads
   ...mutate("src/actor/mailbox.ts", longReads, [
@@ -213,6 +217,27 @@ export const mutations: readonly Mutation[] = [
       "if (uri !== null) yield* discardLog(due.attempt_id, uri, limits.logMoveMs, context);",
       "",
     ],
+  ]),
+  // Authority
+  ...mutate("src/operations/authority.ts", subject("authority"), [
+    ["a token of a session reaches no other", "belongs.session_id !== token.session_id)", "false)"],
+    ["a token of repositories reaches no other", "!repositoryIds.includes(belongs.repository_id)", "false"],
+    ["another account's session is not commanded", "belongs.account_id !== token.account_id)", "false)"],
+    [
+      "a limited token has to name a row",
+      "isLimited(token) && named.length === 0 && ownTokenFields[operation] === undefined",
+      "false",
+    ],
+    ["a token names no other one", "input[own] !== id && !granted", "false && !granted"],
+  ]),
+  ...mutate("src/operations/sessionState.ts", subject("authority"), [
+    ["the end of a session ends its tokens", "if (!isOpen(state)) yield* endTokensOf(session.id, context);", ""],
+  ]),
+  ...mutate("src/joining.ts", subject("authority"), [
+    ["appends under two tokens are not joined", "[0, 1, 6].every", "[0, 1].every"],
+  ]),
+  ...mutate("src/http/remoteCalls.ts", { tests: ["test/system/http/authority.test.ts"] }, [
+    ["a remote store has the authority of its token", "authorityOf(identity, name as OperationName)", "undefined"],
   ]),
   // Operations
   ...mutate("src/operations/sessions.ts", subject("references"), [
@@ -1390,10 +1415,10 @@ export const mutations: readonly Mutation[] = [
     ["a secret is in no URL", 'access === "read" && !hasSecret', 'access === "read"'],
   ]),
   ...mutate("src/http/identity.ts", { tests: ["test/system/http/storeHandler.test.ts"] }, [
-    ["a token is made under its own authority", 'return own("createdBy", tokenId);', "return input;"],
-    ["another token is rotated by an admin alone", "!isAdmin && input.tokenId !== tokenId", "false"],
+    ["a token is made under its own authority", "return { ...own(field, tokenId), ", "return { ...input, "],
+    ["another token is rotated by an admin alone", "!isAdmin && input[field] !== tokenId", "false"],
     ["a scope is needed", "if (!covers(scopes, needed)) throw", "if (!covers(scopes, needed) && false) throw"],
-    ["a field needs its scope too", "isUsed(input[field]) && !covers", "false && !covers"],
+    ["a field needs its scope too", "field !== undefined && !covers(scopes, scope)", "false"],
     ["a token that was valid once is no guess", "if (!wereValid.includes(result.code)) wrong.add", "wrong.add"],
     ["what a client writes into X-Forwarded-For is not read", "forwarded.at(-proxies)", "forwarded.at(0)"],
   ]),
@@ -1405,7 +1430,11 @@ export const mutations: readonly Mutation[] = [
       "}, present({ actor",
     ],
     ["the rest of a body that is not needed is read", "for await (const _ of pieces);", ";"],
-    ["an upload that was cut is announced again", "callOptions: { idempotencyKey: _, ...callOptions }", "callOptions"],
+    [
+      "an upload that was cut is announced again",
+      "callOptions: { idempotencyKey: _, tokenId: __, ...callOptions }",
+      "callOptions",
+    ],
     ["a part of a killed server is removed", "found.mtimeMs > partMs", "found.mtimeMs > partMs * 9"],
     ["nothing of a body that has ended early stays", "await rm(part, { force: true });\n    if (known", "if (known"],
   ]),

@@ -35,6 +35,7 @@ const corrections: Readonly<Record<string, () => Record<string, unknown>>> = {
   "logs.mark": () => ({ phase: "run", commandId: newId(), fence: 1 }),
   "debug.history": () => ({ last: undefined }),
   "debug.setBreakpoints": () => ({ sourcePath: "/srv/a.js" }),
+  "tokens.check": () => ({ operation: "sessions.get" }),
   "tokens.verify": () => ({ token: formatToken("personal", createSecret().secret) }),
 };
 

@@ -46,6 +46,7 @@ export const leftOut: Readonly<Record<string, string>> = {
   ...left("changes", ["consume"], "returns rows of the feed, of which the model keeps only the times"),
   ...left("changes", ["since"], "each step reads the feed with it, and compares the feed with that of the model"),
   ...left("maintenance", ["stats", "health"], serving),
+  ...left("tokens", ["check"], "conformance/subjects/authority.ts compares it with what each operation does"),
   ...left("debug", ["open", "setBreakpoints", "bindBreakpoints", "applyEvent", "putStop"], ownModel),
   ...left("debug", ["patchState", "get", "list", "follow", "close"], ownModel),
   ...left("debug", ["request", "takeRequests", "reply", "cancelRequest", "history"], ownRequestModel),

@@ -1,6 +1,7 @@
 // The model of a session's row: its activity, what may be claimed from it, and its end.
 import { cancelCommandsOf, commandsOf } from "./commandState.ts";
 import { type Command, priorityStepMs, type Session, type State, type Worktree } from "./state.ts";
+import { endTokensOf } from "./tokens.ts";
 import { endLease, leaseOf, type Release, releases } from "./worktreeLease.ts";
 
 export const isOpen = ({ state }: { readonly state: string }): boolean =>
@@ -78,6 +79,7 @@ export function endSession(
     to === "cancelling" ? "cancelling" : "end",
   );
   if (row.activeCommands === 0) releaseWorktree(state, row, release);
+  if (to !== "cancelling") endTokensOf(state, session.id);
   return row;
 }
 

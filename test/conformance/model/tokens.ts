@@ -67,11 +67,36 @@ function save(state: State, row: Token, op: string): Token {
   return row;
 }
 
-type New = Pick<Token, "id" | "accountId" | "kind" | "name" | "scopes" | "createdBy" | "expiresAt">;
+type New = Pick<Token, "id" | "accountId" | "kind" | "name" | "scopes" | "createdBy" | "expiresAt"> &
+  Partial<Pick<Token, "repositoryIds" | "sessionId">>;
+
+/** Ends the tokens of a session that ends, in the order of their ids. */
+export function endTokensOf(state: State, sessionId: string): void {
+  const live = [...state.tokens.values()].filter((row) => row.sessionId === sessionId && !isExpired(row, state.now));
+  for (const row of live.toSorted((left, right) => (left.id < right.id ? -1 : 1)))
+    save(state, raised(row, { expiresAt: state.now }, state.now), "end");
+}
+
+/** Returns the repositories that a new token reaches. */
+function reachedRepositories(
+  state: State,
+  creator: Token,
+  wanted: readonly string[] | undefined,
+  scopes: readonly Scope[],
+): string[] | null {
+  const ids = wanted === undefined ? creator.repositoryIds : [...new Set(wanted)].toSorted();
+  if ((ids !== null || creator.sessionId !== null) && scopes.includes("admin")) throw new Failure("invalid_input");
+  for (const id of ids ?? []) {
+    if (creator.repositoryIds?.includes(id) === false) throw new Failure("out_of_reach", { limit: "repositories" });
+    get(state.repositories, "repository", id);
+  }
+  return ids;
+}
 
 function add(state: State, fields: New, op: "mint" | "bootstrap" = "mint") {
   const unused = { rotatedTo: null, revokedAt: null, revokedReason: null, lastUsedAt: null };
-  const shown = { ...fields, ...unused, publicId: "", hint: "", ...stamped(state.now) };
+  const limits = { repositoryIds: null, sessionId: null };
+  const shown = { ...limits, ...fields, ...unused, publicId: "", hint: "", ...stamped(state.now) };
   takeName(state, fields.accountId, fields.name);
   const row: Token = { ...shown, hidden: { hasGivenUpName: false } };
   return { token: save(state, row, op), secret: "a secret" };
@@ -113,17 +138,54 @@ export const tokens = modelOf("tokens", {
       scopes: [...picks.of(scopeSets)],
       ...picks.optional("ttlMs", picks.of([4, 12]) * tickMs),
       ...picks.optional("kind", "runner" as const, 4),
+      ...picks.optional("repositoryIds", [picks.id(state.repositories)], 4),
       createdBy: picks.id(state.tokens, (row) => isUsable(row, state.now) && row.scopes.includes("admin")),
     }),
-    run({ id = "", accountId, name, scopes, ttlMs, kind = "personal", createdBy }, state) {
+    run({ id = "", accountId, name, scopes, repositoryIds: wanted, ttlMs, kind = "personal", createdBy }, state) {
       const account = get(state.accounts, "account", accountId);
       const creator = get(state.tokens, "token", createdBy);
       if (account.disabledAt !== null)
         throw new Failure("invalid_transition", { entity: "account", state: "disabled" });
       requireUsable(state, creator);
       requireScopes(creator.scopes, [...new Set<Scope>(["tokens:write", ...normalized(scopes)])]);
+      const repositoryIds = reachedRepositories(state, creator, wanted, scopes);
       const expiresAt = earlier(expiryAfter(state, ttlMs), creator.expiresAt);
-      return add(state, { id, accountId, kind, name, scopes: normalized(scopes), createdBy, expiresAt });
+      const limits = { repositoryIds, sessionId: creator.sessionId };
+      return add(state, { id, accountId, kind, name, scopes: normalized(scopes), ...limits, createdBy, expiresAt });
+    },
+    ordered: comparable,
+    withoutSecret,
+  },
+  mintForSession: {
+    weight: 3,
+    input: (picks, state) => ({
+      id: picks.newId(),
+      sessionId: picks.id(state.sessions, ({ endedAt }) => endedAt === null),
+      ...picks.optional("name", picks.of(names)),
+      scopes: [...picks.of(scopeSets)],
+      ...picks.optional("ttlMs", picks.of([4, 12]) * tickMs),
+      createdBy: picks.id(state.tokens, (row) => isUsable(row, state.now)),
+    }),
+    run({ id = "", sessionId, name = sessionId, scopes, ttlMs, createdBy }, state) {
+      const session = get(state.sessions, "session", sessionId);
+      const creator = get(state.tokens, "token", createdBy);
+      requireUsable(state, creator);
+      requireScopes(creator.scopes, normalized(scopes));
+      if (session.accountId !== null && session.accountId !== creator.accountId)
+        requireScopes(creator.scopes, ["sessions:any"]);
+      if (creator.sessionId !== null && creator.sessionId !== sessionId)
+        throw new Failure("out_of_reach", { limit: "session" });
+      const repositoryIds = reachedRepositories(state, creator, undefined, scopes);
+      // A token that reaches one session cannot have the scope admin.
+      if (scopes.includes("admin")) throw new Failure("invalid_input");
+      if (repositoryIds?.includes(session.repositoryId) === false)
+        throw new Failure("out_of_reach", { limit: "repositories" });
+      if (session.endedAt !== null)
+        throw new Failure("invalid_transition", { entity: "session", state: session.state });
+      const expiresAt = earlier(expiryAfter(state, ttlMs), creator.expiresAt);
+      const { accountId } = creator;
+      const shown = { id, accountId, kind: "personal", name, scopes: normalized(scopes) } as const;
+      return add(state, { ...shown, repositoryIds, sessionId, createdBy, expiresAt });
     },
     ordered: comparable,
     withoutSecret,
@@ -140,11 +202,11 @@ export const tokens = modelOf("tokens", {
       if (id === undefined) throw new Failure("token_malformed");
       const token = state.tokens.get(id);
       if (token === undefined) throw new Failure("token_unknown");
-      const { kind, expiresAt } = token;
+      const { kind, repositoryIds, sessionId, expiresAt } = token;
       const { id: accountId, name, kind: accountKind } = requireUsable(state, token);
       requireScopes(token.scopes, normalized(scopes));
       const account = { id: accountId, name, kind: accountKind };
-      return { tokenId: id, kind, scopes: token.scopes, expiresAt, account };
+      return { tokenId: id, kind, scopes: token.scopes, repositoryIds, sessionId, expiresAt, account };
     },
   },
   rotate: {
@@ -163,8 +225,10 @@ export const tokens = modelOf("tokens", {
       const lifetimeMs = before.expiresAt === null ? undefined : before.expiresAt - before.createdAt;
       const expiresAt = earlier(before.expiresAt, state.now + grace);
       save(state, raised(before, { rotatedTo: id, expiresAt }, state.now), "rotate");
-      const { accountId, kind, name, scopes, createdBy } = before;
+      const { accountId, kind, name, scopes, repositoryIds, sessionId, createdBy } = before;
       return add(state, {
+        repositoryIds,
+        sessionId,
         id,
         accountId,
         kind,

@@ -112,6 +112,14 @@ const provocations: Partial<Record<ErrorCode, Provocation>> = {
       return () => store.tokens.verify({ token: secret, scopes: ["admin"] });
     },
   ],
+  out_of_reach: [
+    "not_run",
+    async ({ store }) => {
+      const { repository } = await fixtures(store).repository();
+      const { token } = await fixtures(store).token({ scopes: ["runners:read"], repositoryIds: [repository.id] });
+      return () => store.runners.list({}, { tokenId: token.id });
+    },
+  ],
   idempotency_mismatch: [
     "rolled_back",
     async ({ store }) => {

@@ -95,6 +95,10 @@ const calls: Readonly<Record<string, Call>> = {
     s.tokens.mint({ accountId: unknown, name: "n", scopes: ["sessions:read"], createdBy }),
   "tokens.mint createdBy": (s, { accountId }) =>
     s.tokens.mint({ accountId, name: "n", scopes: ["sessions:read"], createdBy: unknown }),
+  "tokens.mintForSession sessionId": (s, { createdBy }) =>
+    s.tokens.mintForSession({ sessionId: unknown, scopes: ["sessions:read"], createdBy }),
+  "tokens.mintForSession createdBy": (s, { sessionId }) =>
+    s.tokens.mintForSession({ sessionId, scopes: ["sessions:read"], createdBy: unknown }),
   "tokens.rotate tokenId": (s) => s.tokens.rotate({ tokenId: unknown }),
   "tokens.revoke tokenId": (s) => s.tokens.revoke({ tokenId: unknown }),
   "debug.open sessionId": (s) => s.debug.open({ sessionId: unknown, name: "d", adapter: "node" }),
@@ -120,7 +124,9 @@ const calls: Readonly<Record<string, Call>> = {
 
 /** The fields that only filter rows, or of which no row is required. */
 const exempt = (name: string): boolean =>
-  /\.list \w+$|^changes\.|^runners\.register bootId$|^sessions\.delete sessionId$|^debug\.request threadId$/.test(name);
+  /\.list \w+$|^changes\.|^runners\.register bootId$|^sessions\.delete sessionId$|^debug\.request threadId$|^tokens\.check /.test(
+    name,
+  );
 
 export function referencesConformance(backend: TestedBackend): void {
   it(`${backend.name}: a call is listed for every field that names a row`, () => {

@@ -59,6 +59,8 @@ export function tokensConformance(backend: TestedBackend): void {
         tokenId: token.id,
         kind: "personal",
         scopes: ["commands:read", "artifacts:read"],
+        repositoryIds: null,
+        sessionId: null,
         expiresAt: null,
         account: { id: account.id, name: account.name, kind: "agent" },
       });

@@ -23,6 +23,27 @@ const engines = {
 
 for (const [engine, open] of Object.entries(engines)) {
   suite(`admin on ${engine}`, () => {
+    test("a token for repositories reaches these, and the list says so", async (t) => {
+      const { folder, url } = await open(t);
+      const env = { DEBUG_SERVER_DB_URL: url };
+      assert.equal((await run(folder, ["migrate", "upgrade", "head"], { env })).code, 0);
+      const create = ["admin", "create-token", "--user", "app", "--scopes", "sessions:read", "--repository"];
+      const unknown = await run(folder, [...create, "demo"], { env });
+      assert.deepEqual([unknown.code, unknown.stdout], [1, ""]);
+      assert.match(unknown.stderr, /there is no repository demo/);
+      const ids = await withStore(url, async (store) => {
+        const named = ["demo", "other"].map((name) => store.repositories.upsert({ name }));
+        return (await Promise.all(named)).map(({ id }) => id);
+      });
+      const made = await run(folder, [...create, "demo", ids[1] as string], { env });
+      await withStore(url, async (store) => {
+        const { repositoryIds } = await store.tokens.verify({ token: made.stdout.trim() });
+        assert.deepEqual(repositoryIds, ids.toSorted());
+      });
+      const listed = await run(folder, ["admin", "list-tokens", "--user", "app"], { env });
+      assert.match(listed.stdout, new RegExp(ids.toSorted().join(" ")));
+    });
+
     test("a token for a runner covers what a runner needs, unless other scopes are named", async (t) => {
       const { folder, url } = await open(t);
       const env = { DEBUG_SERVER_DB_URL: url };
@@ -170,7 +191,7 @@ for (const [engine, open] of Object.entries(engines)) {
       });
 
       const table = await admin(["list-tokens"]);
-      assert.match(table.stdout, /^id +account +name +begins +kind +state +expires +last used +scopes\n/);
+      assert.match(table.stdout, /^id +account +name +begins +kind +state +expires +last used +reaches +scopes\n/);
       assert.match(table.stdout, /admin +bootstrap +dsp_\w{4} +personal +live/);
       assert.match(table.stdout, /ci +nightly +dsr_\w{4} +runner +revoked/);
       assert.doesNotMatch(table.stdout, /ds[pr]_\w{5}/);

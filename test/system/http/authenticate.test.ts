@@ -86,6 +86,27 @@ describe("an API on a real store", () => {
     assert.equal(body.error, "scope_missing");
   });
 
+  it("a request is refused for a row that its token does not reach, with what is missing", async () => {
+    const check = authenticate(store);
+    const requestWith = (secret: string) => new Headers({ authorization: `Bearer ${secret}` });
+    const createdBy = (await store.tokens.verify({ token: admin })).tokenId;
+    const { token: owner, secret } = await fixtures(store).token({ scopes: ["sessions:write"], createdBy });
+    const { session } = await fixtures(store).session({ tokenId: owner.id });
+    const asked = { operation: "sessions.cancel", sessionId: session.id };
+    assert.equal((await check(requestWith(secret), asked)).ok, true);
+    const other = await check(requestWith(await secretOf(["sessions:write"])), asked);
+    assert.ok(!other.ok);
+    assert.deepEqual([other.status, other.code], [403, "scope_missing"]);
+    assert.match(other.wwwAuthenticate, /error="insufficient_scope", scope="sessions:any"$/);
+    const { repository } = await fixtures(store).repository();
+    const scopes: Scope[] = ["sessions:write", "sessions:any"];
+    const limited = await fixtures(store).token({ scopes, createdBy, repositoryIds: [repository.id] });
+    const outside = await check(requestWith(limited.secret), asked);
+    assert.ok(!outside.ok);
+    assert.deepEqual([outside.status, outside.code], [403, "out_of_reach"]);
+    assert.match(JSON.stringify(await outside.response().json()), /limited to some repositories/);
+  });
+
   it("a request with a valid token is handled for its principal; the scheme may be in any case", async () => {
     const { repository } = await fixtures(store).repository();
     const writer = `bearer ${await secretOf(["sessions:write", "sessions:read"])}`;
@@ -121,6 +142,8 @@ describe("the same API on a stub", () => {
     tokenId: newId(),
     kind: "personal",
     scopes: ["sessions:write"],
+    repositoryIds: null,
+    sessionId: null,
     expiresAt: null,
     account: { id: newId(), name: "ada", kind: "human" },
   };

@@ -28,7 +28,13 @@ const every = {
 
 describe("the input of every operation", () => {
   /** Operations that add secrets or ids to their input, which differ with each call. */
-  const random = ["tokens.mint", "tokens.rotate", "tokens.bootstrapAdmin", "debug.setBreakpoints"];
+  const random = [
+    "tokens.mint",
+    "tokens.mintForSession",
+    "tokens.rotate",
+    "tokens.bootstrapAdmin",
+    "debug.setBreakpoints",
+  ];
   for (const [entity, verbs] of Object.entries(servedOperations)) {
     for (const [verb, operation] of Object.entries<AnyOperation>(verbs)) {
       const name = `${entity}.${verb}`;

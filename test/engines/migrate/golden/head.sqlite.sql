@@ -17,6 +17,7 @@
 -- 0017_debug_requests.sqlite.sql f3e3834472c5b6eff696d5a50c02edff97f55ffec0000a6c7213e8956ea5d7c8
 -- 0018_leased_consumers.sqlite.sql 2a69b56de2e18a1ee75c84ff8e3afb5c8fcd57dca310a4f598027c5a41def616
 -- 0019_usage.sqlite.sql 32006ebac98343291114daa3774c35c3af97f9890c3225cb3793c471ca39590d
+-- 0020_token_limits.sqlite.sql d2d62ec0e3e48095961ad2b0b9a51fdec9dc92ef3db30b284f5b4a09753b44eb
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -634,7 +635,7 @@ CREATE TABLE tokens (
   last_used_at INTEGER,
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
-  updated_at INTEGER NOT NULL, name_freed_at INTEGER,
+  updated_at INTEGER NOT NULL, name_freed_at INTEGER, repository_ids TEXT CHECK (repository_ids <> ''), session_id TEXT,
   CHECK (revoked_reason IS NULL OR revoked_at IS NOT NULL),
   -- A token that was replaced ends.
   CHECK (rotated_to IS NULL OR expires_at IS NOT NULL)
@@ -654,6 +655,8 @@ CREATE INDEX tokens_page ON tokens (created_at, id);
 CREATE INDEX tokens_page_of_account ON tokens (account_id, created_at, id);
 
 CREATE INDEX tokens_rotated_to ON tokens (rotated_to) WHERE rotated_to IS NOT NULL;
+
+CREATE INDEX tokens_session ON tokens (session_id) WHERE session_id IS NOT NULL;
 
 CREATE TABLE usage_days (
   kind TEXT NOT NULL CHECK (kind = 'session' OR kind = 'account' OR kind = 'requester' OR kind = 'repository'),
