@@ -32,6 +32,17 @@ export const bounds = {
   waitMsMax: 86_400_000,
   /** The parts of one stop that are stored. The rest is left out, and counted where it was. */
   debugThreads: 64,
+  /** The threads of a process that a debug session knows. */
+  debugKnownThreads: 256,
+  /** The breakpoints that one stop names, and the frames that are marked as stale one by one. */
+  debugHits: 100,
+  debugStaleFrames: 100,
+  /** The size of the frames of all threads that are stopped, as JSON. */
+  debugThreadBytes: 1024 * 1024,
+  /** The names of events that a debug session counts apart; the events of further names are counted together. */
+  debugEventNames: 50,
+  /** The size of the capabilities of an adapter up to which an event may add some, as JSON. */
+  debugCapabilityBytes: 64 * 1024,
   debugFrames: 50,
   debugScopes: 10,
   /** The variables of one scope, or of one variable that has parts, and the depth to which parts are stored. */
@@ -46,6 +57,8 @@ export const bounds = {
   /** The size of the body of one event, as JSON. */
   debugEventBytes: 32 * 1024,
   debugBreakpoints: 1_000,
+  /** The breakpoints of which an adapter has reported something before they were bound. */
+  debugEarlyReports: 100,
   /** The requests of one debug session that are not answered yet. All of them fail together when its adapter ends. */
   debugRequests: 100,
   /** The size of the arguments of one request, and of the body of one answer, as JSON. */

@@ -143,6 +143,17 @@ export interface DebugBreakpointsTable {
   readonly version: Column<number>;
   readonly created_at: Column<Milliseconds>;
   readonly updated_at: Column<Milliseconds>;
+  readonly origin: Column<"client" | "adapter">;
+  readonly as_of: Column<number>;
+}
+
+export interface DebugEarlyReportsTable {
+  readonly debug_session_id: Column<string>;
+  readonly adapter_id: Column<number>;
+  readonly position: Column<number>;
+  readonly removed: Column<Flag>;
+  readonly bound: Column<JsonText | null>;
+  readonly hit_count: Column<number>;
 }
 
 export interface DebugEventsTable {
@@ -221,6 +232,13 @@ export interface DebugSessionsTable {
   readonly version: Column<number>;
   readonly created_at: Column<Milliseconds>;
   readonly updated_at: Column<Milliseconds>;
+  readonly others_stop_epoch: Column<number | null>;
+  readonly others_changed_epoch: Column<number>;
+  readonly others_last_event: Column<number>;
+  readonly stale_frame_ids: Column<JsonText | null>;
+  readonly process: Column<JsonText | null>;
+  readonly event_counts: Column<JsonText | null>;
+  readonly closed_at: Column<Milliseconds | null>;
 }
 
 export interface DebugStopsTable {
@@ -232,6 +250,20 @@ export interface DebugStopsTable {
   readonly frames: Column<JsonText>;
   readonly omitted_frames: Column<number>;
   readonly cut: Column<Flag>;
+}
+
+export interface DebugThreadsTable {
+  readonly debug_session_id: Column<string>;
+  readonly thread_id: Column<number>;
+  readonly name: Column<string>;
+  readonly stop_epoch: Column<number | null>;
+  readonly changed_epoch: Column<number>;
+  readonly last_event: Column<number>;
+  readonly stop_reason: Column<string | null>;
+  readonly stop_description: Column<string | null>;
+  readonly hit_breakpoint_ids: Column<JsonText | null>;
+  readonly awaits_place: Column<Flag>;
+  readonly stale_areas: Column<JsonText | null>;
 }
 
 export interface DiscardedFilesTable {
@@ -490,11 +522,13 @@ export interface DebugServerDatabase {
   readonly commands: CommandsTable;
   readonly counters: CountersTable;
   readonly debug_breakpoints: DebugBreakpointsTable;
+  readonly debug_early_reports: DebugEarlyReportsTable;
   readonly debug_events: DebugEventsTable;
   readonly debug_history: DebugHistoryTable;
   readonly debug_requests: DebugRequestsTable;
   readonly debug_sessions: DebugSessionsTable;
   readonly debug_stops: DebugStopsTable;
+  readonly debug_threads: DebugThreadsTable;
   readonly discarded_files: DiscardedFilesTable;
   readonly feed_consumers: FeedConsumersTable;
   readonly idempotency_keys: IdempotencyKeysTable;

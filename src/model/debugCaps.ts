@@ -28,6 +28,9 @@ interface StoredThread {
   readonly threadId: number;
   readonly name: string;
   readonly frames: readonly StackFrame[];
+  readonly frameIds: number[];
+  readonly sourcePath?: string;
+  readonly line?: number;
   readonly omittedFrames: number;
   readonly cut: boolean;
 }
@@ -39,10 +42,13 @@ export function capThreads(threads: readonly Thread[], masking: Masking): Stored
     budget.cut = false;
     const frames = capFrames(thread.frames, budget, masking);
     const omittedFrames = Math.max(thread.totalFrames ?? 0, thread.frames.length) - frames.length;
+    const [top] = frames;
     return {
       threadId: thread.id,
       name: masking.text(storable(thread.name)),
       frames,
+      frameIds: frames.map(({ id }) => id),
+      ...(top?.source?.path ? { sourcePath: top.source.path, line: top.line } : {}),
       omittedFrames,
       cut: budget.cut || omittedFrames > 0,
     };

@@ -174,21 +174,30 @@ export type Thread = z.output<typeof Thread>;
 
 const reason = { reason: Text };
 
-/** The bodies of events that change stored state. Other events may have any body. */
+/**
+ * The bodies of events that change stored state. Other events may have any body. What the protocol requires is optional
+ * here where adapters are known to leave it out.
+ */
 export const eventBodies = {
   stopped: z.object({
     ...reason,
     description: Text.optional(),
     threadId: Int.optional(),
+    preserveFocusHint: z.boolean().optional(),
     text: Text.optional(),
     allThreadsStopped: z.boolean().optional(),
     hitBreakpointIds: z.array(Int).max(bounds.debugBreakpoints).optional(),
   }),
   continued: z.object({ threadId: Int.optional(), allThreadsContinued: z.boolean().optional() }),
-  exited: z.object({ exitCode: Int }),
+  thread: z.object({ ...reason, threadId: Int }),
+  exited: z.object({ exitCode: Int.nullish() }).optional(),
   terminated: z.unknown(),
   initialized: z.unknown(),
   breakpoint: z.object({ ...reason, breakpoint: Breakpoint }),
+  invalidated: z
+    .object({ areas: z.array(Text).optional(), threadId: Int.optional(), stackFrameId: Int.optional() })
+    .optional(),
+  capabilities: z.object({ capabilities: z.record(Text, z.unknown()) }),
 } as const;
 type KnownEvent = keyof typeof eventBodies;
 

@@ -1,27 +1,19 @@
 // Debug sessions: debuggers inside a session, in the terms of the Debug Adapter Protocol. Every report of an adapter
 // carries its `adapterRun`, so that a replaced adapter changes nothing; data that was seen at a stop carries the epoch
-// of that stop. Breakpoints and events have files of their own.
+// of that stop. Breakpoints, events, stops and the view of a debug session have files of their own.
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import { bounds } from "../limits.ts";
 import { page } from "../model/codec.ts";
-import {
-  type DebugBreakpointRow,
-  DebugEventPage,
-  type DebugEventRow,
-  DebugSession,
-  type DebugSessionRow,
-  DebugView,
-  isEnded,
-  type StoppedThreadRow,
-} from "../model/debug.ts";
+import { DebugEventPage, type DebugEventRow, DebugSession, type DebugSessionRow } from "../model/debug.ts";
 import { AdapterRun, debugFields } from "../model/debugInputs.ts";
 import { Id, listInput, Reason, Version, WaitMs } from "../model/fields.ts";
 import { fail, NotYet, operation, sealedOperation } from "../operation.ts";
 import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";
+import { forgetReported } from "./debugBindings.ts";
 import { noteEntries } from "./debugHistory.ts";
 import {
-  endChanges,
+  endDebugging,
   lockDebugSession,
   noStop,
   publicPayloads,
@@ -31,11 +23,12 @@ import {
   sealPayloads,
   wirePayloads,
 } from "./debugState.ts";
+import { deleteThreads } from "./debugThreads.ts";
 import { notFound } from "./failures.ts";
 import { filter, listPage } from "./paging.ts";
-import { countWithin, findRow, getRow, textBytes } from "./rows.ts";
+import { findRow, getRow } from "./rows.ts";
 import { lockOpenSession, saveSession } from "./sessionState.ts";
-import { debugTopic } from "./topics.ts";
+import { debugTopic, sessionTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
 
 /**
@@ -49,8 +42,8 @@ import { requireVersion } from "./versions.ts";
  *          of the session are open
  *          | conflict { reason: "exists", debugSessionId, adapterRun } when the session has a debug session of this
  *          name | conflict { reason: "run", currentRun } when the adapter was restarted by another call
- * Effect   one row of debug_sessions, one row of changes. A restart keeps the breakpoints, clears what the old adapter
- *          reported about them, and raises stopEpoch
+ * Effect   one row of debug_sessions, one row of changes. A restart keeps the breakpoints of clients, clears what the
+ *          old adapter reported about them, drops those that it had made by itself, and raises stopEpoch
  */
 export const open = sealedOperation({
   access: "write",
@@ -162,15 +155,18 @@ const restartAdapter = step(function* (
   }
   requireAdapterRun(known, restartRun);
   const { adapter_run } = known;
+  const goneCount = yield* forgetReported(known.id);
   yield* change(sql`
     UPDATE debug_breakpoints SET
       adapter_id = NULL,
       verified = ${false},
       bound = NULL,
       hit_count = 0,
+      as_of = ${known.next_position - 1},
       version = version + 1,
       updated_at = ${context.now}
     WHERE debug_session_id = ${known.id}`);
+  yield* deleteThreads(known.id);
   const changes = {
     ...noStop,
     state: "initializing",
@@ -180,17 +176,23 @@ const restartAdapter = step(function* (
     capabilities: input.capabilities ?? null,
     payload: input.payload ?? known.payload,
     adapter_run: adapter_run + 1,
+    breakpoint_count: known.breakpoint_count - goneCount,
     stop_epoch: known.stop_epoch + 1,
+    others_changed_epoch: known.stop_epoch + 1,
+    others_last_event: 0,
+    process: null,
     last_event: 0,
     exit_code: null,
     end_reason: null,
     ended_at: null,
+    closed_at: null,
   } as const;
   return yield* saveDebugSession(known, changes, context, "restart", { adapterRun: adapter_run + 1 });
 });
 
 /**
- * Ends a debug session. Repeating the call with the same outcome changes nothing.
+ * Ends a debug session, if its adapter has not reported its end, and closes it: nothing is expected any more, and
+ * iterations over its events end. Repeating the call with the same outcome changes nothing.
  *
  * Fails    not_found | invalid_transition when the debug session has ended with another outcome
  *          | conflict { reason: "run" | "version" }
@@ -208,85 +210,15 @@ export const close = operation({
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ debugSessionId, adapterRun, outcome, reason, expectedVersion }, context) {
     const before = yield* lockDebugSession(debugSessionId, adapterRun, context);
-    if (before.state === outcome) return before;
+    const hasEnded = before.state === outcome;
+    if (hasEnded && before.closed_at !== null) return before;
     requireVersion(before, expectedVersion);
+    const closed_at = context.now.getTime();
+    if (hasEnded) return yield* saveDebugSession(before, { closed_at }, context, "close");
     requireOpenDebugSession(before);
-    return yield* saveDebugSession(before, endChanges(outcome, reason, context), context, "end", { reason });
+    const changes = yield* endDebugging(before, outcome, reason, context);
+    return yield* saveDebugSession(before, { ...changes, closed_at }, context, "end", { reason });
   },
-});
-
-/** The number of times that `get` reads a debug session which changes while it is read. */
-const readsMax = 20;
-
-/**
- * Returns a debug session with its breakpoints, stopped threads and last events, all as of one moment.
- *
- * Input    stopEpoch: the epoch of the stop whose threads are returned (default: the current stop). events: the number
- *          of last events to return; there are fewer if their bodies exceed 1 MiB
- * Result   { debugSession, breakpoints, threads, stopEpochs, events, lastOutput }. threads: as seen at that stop;
- *          without stopEpoch, empty while the debugger runs. stopEpochs: the stops whose threads are stored
- * Fails    not_found | busy when the debug session changes faster than it can be read
- * Cost     8 statements by key
- */
-export const get = operation({
-  access: "read",
-  input: z.strictObject({
-    debugSessionId: Id,
-    stopEpoch: z.int().min(1).optional(),
-    events: z.int().min(0).max(bounds.pageRowsMax).default(bounds.pageRows),
-  }),
-  output: DebugView,
-  errors: ["not_found"],
-  resultBytes: () => bounds.pageBytes + bounds.debugBreakpointBytes + bounds.debugStopBytes,
-  *run({ debugSessionId: id, stopEpoch, events }, { limits }) {
-    let debugSession = yield* getRow("debug_session", id);
-    for (let reads = 0; reads < readsMax; reads++) {
-      const epoch = stopEpoch ?? (debugSession.state === "stopped" ? debugSession.stop_epoch : 0);
-      const breakpoints = yield* all<DebugBreakpointRow>(sql`
-        SELECT * FROM debug_breakpoints
-        WHERE debug_session_id = ${id}
-        ORDER BY kind, position LIMIT ${bounds.debugBreakpoints}`);
-      const threads = yield* all<StoppedThreadRow>(sql`
-        SELECT * FROM debug_stops WHERE debug_session_id = ${id} AND stop_epoch = ${epoch} ORDER BY thread_id`);
-      const stopEpochs = yield* readStopEpochs(id, limits.debugStopEpochs);
-      const sizes = yield* all<{ bytes: number }>(sql`
-        SELECT ${textBytes(sql`body`)} AS bytes FROM debug_events
-        WHERE debug_session_id = ${id}
-        ORDER BY position DESC LIMIT ${events}`);
-      const lastEvents = yield* all<DebugEventRow>(sql`
-        SELECT * FROM debug_events
-        WHERE debug_session_id = ${id}
-        ORDER BY position DESC LIMIT ${countWithin(sizes, bounds.pageBytes)}`);
-      const lastOutput = yield* first<DebugEventRow>(sql`
-        SELECT * FROM debug_events
-        WHERE debug_session_id = ${id} AND event = 'output'
-        ORDER BY position DESC LIMIT 1`);
-      // Every write raises the revision, so an unchanged one proves that no other transaction changed the debug session
-      // between these statements (D-073).
-      const current = yield* getRow("debug_session", id);
-      if (current.revision === debugSession.revision) {
-        return {
-          debugSession,
-          breakpoints,
-          threads,
-          stopEpochs,
-          events: lastEvents.reverse(),
-          lastOutput: lastOutput ?? null,
-        };
-      }
-      debugSession = current;
-    }
-    return fail("busy", {}, `debug session ${id} changes faster than it can be read: retry`);
-  },
-});
-
-/** Lists the epochs of the stops whose threads are stored. */
-const readStopEpochs = step(function* (id: string, limit: number) {
-  const epochs = yield* all<{ stop_epoch: number }>(sql`
-    SELECT DISTINCT stop_epoch FROM debug_stops
-    WHERE debug_session_id = ${id}
-    ORDER BY stop_epoch LIMIT ${limit}`);
-  return epochs.map(({ stop_epoch }) => stop_epoch);
 });
 
 /** Lists the debug sessions of a session, oldest first. The list is empty for a session that does not exist. */
@@ -307,13 +239,13 @@ export const list = operation({
 const eventsMax = bounds.pageBytes / bounds.debugEventBytes;
 
 /**
- * Follows the events of a debug session as they are applied, until it has ended.
+ * Follows the events of a debug session as they are applied, until it is closed, or its session has ended. An adapter
+ * that has ended may still report output or an exit code.
  *
  * Input    after: the position of the last event that the caller has seen; 0 starts at the oldest event. From a
  *          position beyond the last event, the iteration waits for the events after it
  * Result   each event once, in the order of its position. Positions have no gaps, so a missing position is that of an
- *          event that was dropped: the store keeps only the last limits.debugEvents. Events that an adapter sends after
- *          its end may come too late for the iteration; debug.get has them
+ *          event that was dropped: the store keeps only the last limits.debugEvents
  * Fails    not_found
  */
 export const follow = operation({
@@ -340,8 +272,14 @@ export const follow = operation({
       WHERE debug_session_id = ${id} AND position > ${after}
       ORDER BY position LIMIT ${limit}`);
     const nextPosition = events.at(-1)?.position ?? after;
-    const isOver = isEnded(debug.state) && events.length < limit;
+    const isOver = events.length < limit && (debug.closed_at !== null || (yield* hasSessionEnded(debug.session_id)));
     const eventPage = { events, nextPosition, ended: isOver ? 1 : 0 };
-    return events.length === 0 && !isOver ? new NotYet([debugTopic(id)], eventPage) : eventPage;
+    const topics = [debugTopic(id), sessionTopic(debug.session_id)];
+    return events.length === 0 && !isOver ? new NotYet(topics, eventPage) : eventPage;
   },
+});
+
+const hasSessionEnded = step(function* (sessionId: string) {
+  const session = yield* first<{ ended_at: number | null }>(sql`SELECT ended_at FROM sessions WHERE id = ${sessionId}`);
+  return session?.ended_at !== null;
 });

@@ -4,15 +4,17 @@ import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { integer, list, record } from "../model/codec.ts";
 import { DebugBreakpoint, type DebugBreakpointRow } from "../model/debug.ts";
-import { AdapterRun, BoundInput, boundOf, kindOf, SetInput } from "../model/debugInputs.ts";
+import { AdapterRun, BoundInput, boundOf, canonical, kindOf, requestKey, SetInput } from "../model/debugInputs.ts";
 import { Breakpoint, breakpointKinds, RequestedBreakpoint } from "../model/debugProtocol.ts";
 import { Id, Path, Version } from "../model/fields.ts";
 import { newId } from "../model/ids.ts";
 import { maskingOf } from "../model/masking.ts";
 import { SecretNames } from "../model/secretNames.ts";
+import { sourceKey } from "../model/sourcePaths.ts";
 import { fail, sealedOperation } from "../operation.ts";
 import { present } from "../present.ts";
 import { all, change, changeEach, first, one, type Statement, sql, step } from "../sql.ts";
+import { bindingOf, readReported, takeOver } from "./debugBindings.ts";
 import { noteBreakpoints } from "./debugHistory.ts";
 import { lockDebugSession, requireOpenDebugSession, saveDebugSession } from "./debugState.ts";
 import { textBytes } from "./rows.ts";
@@ -31,7 +33,9 @@ const setFields = {
  * Input    sourcePath: required for kind source, and not allowed for other kinds. breakpoints: as in the protocol's
  *          request for that kind; an empty list removes all
  * Result   the breakpoints in the order of the input. A breakpoint that is requested again unchanged keeps its id,
- *          binding and hit count; a breakpoint with any change is a new row
+ *          binding and hit count, also if its fields, or the path of its file, are written in another way: a file URL, or
+ *          another case of a Windows drive. The first way to write the path stays. A breakpoint with any change is a new
+ *          row. Those that the adapter has made by itself (origin) are not among them, and stay
  * Fails    not_found | invalid_transition when the debug session has ended | conflict { reason: "version" }
  *          | invalid_input beyond 1 000 breakpoints in all
  * Effect   the rows of debug_breakpoints; one row of changes, for the debug session, unless nothing changed
@@ -65,7 +69,7 @@ export const setBreakpoints = sealedOperation({
       breakpoints: breakpoints.map((requested) => ({
         ...present({ line: "line" in requested ? requested.line : undefined }),
         id: newId(),
-        requested,
+        requested: canonical(requested),
       })),
     },
   }),
@@ -78,13 +82,15 @@ export const setBreakpoints = sealedOperation({
     requireOpenDebugSession(before);
     requireVersion(before, expectedVersion);
     const rows = yield* readBreakpoints(debugSessionId, kind, sourcePath);
-    const unmatched = [...rows];
+    const unmatched = rows.map((row) => ({ row, key: requestKey(row.requested) }));
+    const path = rows[0]?.source_path ?? sourcePath ?? null;
     const statements: Statement[] = [];
     let insertCount = 0;
     for (const [position, { id, line, requested }] of breakpoints.entries()) {
       // A breakpoint with any change is another breakpoint (D-071).
-      const index = unmatched.findIndex((row) => row.requested === requested);
-      const [same] = index === -1 ? [] : unmatched.splice(index, 1);
+      const key = requestKey(requested);
+      const index = unmatched.findIndex((known) => known.key === key);
+      const same = index === -1 ? undefined : unmatched.splice(index, 1)[0]?.row;
       if (same === undefined) {
         insertCount++;
         statements.push(sql`
@@ -96,16 +102,18 @@ export const setBreakpoints = sealedOperation({
             position,
             line,
             requested,
+            as_of,
             created_at,
             updated_at
           ) VALUES (
             ${id},
             ${debugSessionId},
             ${kind},
-            ${sourcePath ?? null},
+            ${path},
             ${position},
             ${line ?? null},
             ${requested},
+            ${before.next_position - 1},
             ${now},
             ${now}
           )`);
@@ -113,7 +121,7 @@ export const setBreakpoints = sealedOperation({
         statements.push(sql`UPDATE debug_breakpoints SET position = ${position} WHERE id = ${same.id}`);
       }
     }
-    for (const { id } of unmatched) statements.push(sql`DELETE FROM debug_breakpoints WHERE id = ${id}`);
+    for (const { row } of unmatched) statements.push(sql`DELETE FROM debug_breakpoints WHERE id = ${row.id}`);
     const count = before.breakpoint_count - rows.length + breakpoints.length;
     if (count > bounds.debugBreakpoints) {
       const message = `breakpoints: the debug session would have ${count}, and may have ${bounds.debugBreakpoints}`;
@@ -139,21 +147,24 @@ export const setBreakpoints = sealedOperation({
   },
 });
 
-/** Lists the breakpoints of one source file, or those of another kind, in their order. */
+/** Lists the breakpoints that clients have set in one source file, or those of another kind, in their order. */
 const readBreakpoints = step(function* (debugSessionId: string, kind: string, sourcePath: string | undefined) {
   // The source is compared here and not in SQL, because a condition on it would need another index, for 1 000 rows at
   // most.
   const rows = yield* all<DebugBreakpointRow>(sql`
     SELECT * FROM debug_breakpoints
-    WHERE debug_session_id = ${debugSessionId} AND kind = ${kind}
+    WHERE debug_session_id = ${debugSessionId} AND kind = ${kind} AND origin = 'client'
     ORDER BY position LIMIT ${bounds.debugBreakpoints}`);
-  return rows.filter((row) => row.source_path === (sourcePath ?? null));
+  const key = sourceKey(sourcePath ?? "");
+  return rows.filter((row) => sourceKey(row.source_path ?? "") === key);
 });
 
 /**
  * Records the adapter's answer to a setBreakpoints request. Breakpoints that were replaced meanwhile are skipped.
  *
- * Input    bound: the store's ids, each with the protocol's Breakpoint; its line may differ from the requested one
+ * Input    bound: the store's ids, each with the protocol's Breakpoint; its line may differ from the requested one. An
+ *          event about one of them that came after it was set, and before this answer, is later than the answer. A
+ *          breakpoint that the adapter seemed to have made by itself is taken over by the one that it is bound to
  * Result   { bound }, the number of these breakpoints that still exist
  * Fails    not_found | invalid_transition when the debug session has ended | conflict { reason: "run", currentRun }
  * Effect   the rows of debug_breakpoints; one row of changes, for the debug session, unless nothing changed
@@ -189,25 +200,32 @@ export const bindBreakpoints = sealedOperation({
   *run({ debugSessionId, adapterRun, bound }, context) {
     const before = yield* lockDebugSession(debugSessionId, adapterRun, context);
     requireOpenDebugSession(before);
+    const reported = yield* readReported(before);
+    const taken = new Map<object, string>();
     let [foundCount, changedCount] = [0, 0];
-    for (const { breakpointId, adapterId, verified, bound: binding } of bound) {
+    for (const answer of bound) {
       const row = yield* first<DebugBreakpointRow>(
-        sql`SELECT * FROM debug_breakpoints WHERE id = ${breakpointId} AND debug_session_id = ${debugSessionId}`,
+        sql`SELECT * FROM debug_breakpoints WHERE id = ${answer.breakpointId} AND debug_session_id = ${debugSessionId}`,
       );
       if (row === undefined) continue;
       foundCount++;
-      if (row.bound === binding) continue;
+      const earlier = reported.get(answer.adapterId ?? Number.NaN) ?? {};
+      const { adapterId, verified, bound: binding, hits } = bindingOf(row, answer, earlier);
+      taken.set(earlier, row.id);
+      if (row.bound === binding && hits === 0) continue;
       changedCount += yield* change(sql`
         UPDATE debug_breakpoints SET
-          adapter_id = ${adapterId ?? null},
+          adapter_id = ${adapterId},
           verified = ${verified},
           bound = ${binding},
+          hit_count = hit_count + ${hits},
           version = version + 1,
           updated_at = ${context.now}
-        WHERE id = ${breakpointId}`);
+        WHERE id = ${row.id}`);
     }
+    const columns = yield* takeOver(before, taken);
     if (changedCount > 0)
-      yield* saveDebugSession(before, {}, context, "bind_breakpoints", { breakpoints: changedCount });
+      yield* saveDebugSession(before, columns, context, "bind_breakpoints", { breakpoints: changedCount });
     return { bound: foundCount };
   },
 });

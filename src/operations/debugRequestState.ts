@@ -4,18 +4,23 @@ import type { Context } from "../context.ts";
 import { bounds } from "../limits.ts";
 import type { DebugSessionRow } from "../model/debug.ts";
 import type { DebugRequestRow } from "../model/debugRequests.ts";
+import { standsAt } from "../model/debugThreads.ts";
 import type { DebugRequestState } from "../model/vocabulary.ts";
 import { all, change, changeEach, first, skipLocked, sql, step } from "../sql.ts";
 import { type DebugMoment, noteEntries } from "./debugHistory.ts";
+import { readThreads } from "./debugThreads.ts";
 import { debugQueueTopic, debugRequestTopic } from "./topics.ts";
 
 /** The part of an open request that its end depends on. */
-export type OpenRequest = Pick<DebugRequestRow, "id" | "state" | "command" | "stop_epoch" | "taken_at" | "expires_at">;
+export type OpenRequest = Pick<
+  DebugRequestRow,
+  "id" | "state" | "command" | "stop_epoch" | "thread_id" | "taken_at" | "expires_at"
+>;
 
 /** Returns the open requests of a debug session in their order. */
 export const openRequests = step(function* (debugSessionId: string) {
   return yield* all<OpenRequest>(sql`
-    SELECT id, state, command, stop_epoch, taken_at, expires_at FROM debug_requests
+    SELECT id, state, command, stop_epoch, thread_id, taken_at, expires_at FROM debug_requests
     WHERE debug_session_id = ${debugSessionId} AND ended_at IS NULL
     ORDER BY position LIMIT ${bounds.debugRequests}`);
 });
@@ -89,15 +94,19 @@ export const endOutdatedRequests = step(function* (before: DebugSessionRow, afte
   const isOver = isRestarted || (after.ended_at !== null && before.ended_at === null);
   if (!isOver && after.stop_epoch === before.stop_epoch) return;
   const open = yield* openRequests(after.id);
-  const outdated = isOver
-    ? open
-    : open.filter(
-        ({ state, stop_epoch }) => state === "queued" && stop_epoch !== null && stop_epoch !== after.stop_epoch,
-      );
+  const outdated = isOver ? open : yield* pastTheirStop(after, open);
   const reason = isRestarted ? "restarted" : isOver ? "ended" : "epoch";
   yield* endRequests(after, outdated, { state: "failed", reason, actor: null }, context);
   // A bridge that waits learns that its adapter is over.
   if (isOver) context.wake(debugQueueTopic(after.id));
+});
+
+/** Returns the queued requests whose thread has left the stop that they name. */
+const pastTheirStop = step(function* (debug: DebugSessionRow, open: readonly OpenRequest[]) {
+  const queued = open.filter(({ state, stop_epoch }) => state === "queued" && stop_epoch !== null);
+  if (queued.length === 0) return [];
+  const threads = yield* readThreads(debug);
+  return queued.filter(({ stop_epoch, thread_id }) => !standsAt(threads, Number(stop_epoch), thread_id));
 });
 
 /** Fails the open requests of the debuggers of a command whose runner is lost: the bridge is gone with it. */
@@ -114,7 +123,7 @@ export const failRequestsOfCommand = step(function* (commandId: string, context:
 /** Ends at most `limit` requests that are past their time, and returns their ids. */
 export const reapRequests = step(function* (limit: number, context: Context) {
   const late = yield* all<OpenRequest & { readonly debug_session_id: string }>(sql`
-    SELECT id, debug_session_id, state, command, stop_epoch, taken_at, expires_at FROM debug_requests
+    SELECT id, debug_session_id, state, command, stop_epoch, thread_id, taken_at, expires_at FROM debug_requests
     WHERE ended_at IS NULL AND expires_at <= ${context.now}
     ORDER BY expires_at LIMIT ${limit}`);
   const ids: string[] = [];

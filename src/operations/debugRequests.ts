@@ -19,6 +19,7 @@ import {
   type TakenRequest,
   TakenRequests,
 } from "../model/debugRequests.ts";
+import { standsAt } from "../model/debugThreads.ts";
 import { Id, Json, Reason, reportedText, WaitMs } from "../model/fields.ts";
 import { maskingOf } from "../model/masking.ts";
 import { SecretNames } from "../model/secretNames.ts";
@@ -27,13 +28,9 @@ import { present } from "../present.ts";
 import { all, change, first, one, sql, step, valueList } from "../sql.ts";
 import { noteEntries } from "./debugHistory.ts";
 import { endRequests, expireRequests, type OpenRequest, openRequests } from "./debugRequestState.ts";
-import {
-  lockDebugSession,
-  noStop,
-  requireAdapterRun,
-  requireOpenDebugSession,
-  saveDebugSession,
-} from "./debugState.ts";
+import { lockDebugSession, requireAdapterRun, requireOpenDebugSession } from "./debugState.ts";
+import { letGoOn } from "./debugStops.ts";
+import { readThreads } from "./debugThreads.ts";
 import { invalidTransition, notFound } from "./failures.ts";
 import { getRow, lockRow } from "./rows.ts";
 import { keepSessionActive } from "./sessionActivity.ts";
@@ -89,7 +86,7 @@ export const request = sealedOperation({
     const twin = yield* findRequest(id);
     if (twin !== undefined) return answerTo(requireSame(twin, input), wait, context);
     requireOpenDebugSession(before);
-    if (stopEpoch !== undefined) requireStop(before, stopEpoch);
+    if (stopEpoch !== undefined) yield* requireStop(before, stopEpoch, threadId);
     const open = yield* expireRequests(before, yield* openRequests(debugSessionId), context);
     if (open.length >= bounds.debugRequests) {
       const message = `${open.length} requests of debug session ${debugSessionId} wait for its bridge, and no more may`;
@@ -152,11 +149,12 @@ function requireSame(row: DebugRequestRow, { debugSessionId, command, shownArgum
   return row;
 }
 
-/** Fails with `conflict` unless the debugger is at this stop. */
-function requireStop({ id, state, stop_epoch }: DebugSessionRow, stopEpoch: number): void {
-  if (state === "stopped" && stop_epoch === stopEpoch) return;
-  stopIsOver(id, stopEpoch, { currentEpoch: stop_epoch, state });
-}
+/** Fails with `conflict` unless the thread, or without one any thread, is at this stop. */
+const requireStop = step(function* (debug: DebugSessionRow, stopEpoch: number, threadId: number | undefined) {
+  const { id, state, stop_epoch: currentEpoch } = debug;
+  if (standsAt(yield* readThreads(debug), stopEpoch, threadId ?? null)) return;
+  stopIsOver(id, stopEpoch, { currentEpoch, state });
+});
 
 function stopIsOver(debugSessionId: string, stopEpoch: number, details: object): never {
   const message = `the stop ${stopEpoch} of debug session ${debugSessionId} is over: read it again`;
@@ -341,13 +339,31 @@ export const reply = sealedOperation({
       invalidTransition("request", row.state, `request ${requestId} is queued: take it with debug.takeRequests first`);
     const end = { state: "answered" as const, answer: { success, body, message, cut } };
     yield* endRequests(before, [row], end, context);
-    if (success && isMove(row.command) && before.state === "stopped" && row.stop_epoch === before.stop_epoch) {
-      const changes = { ...noStop, state: "running" as const, stop_epoch: before.stop_epoch + 1 };
-      yield* saveDebugSession(before, changes, context, "continue");
+    const threads = yield* readThreads(before);
+    const hasMoved = success && isMove(row.command) && standsAt(threads, row.stop_epoch ?? 0, row.thread_id);
+    if (hasMoved) {
+      const alone = row.thread_id !== null && isAlone(before, row, body) ? row.thread_id : undefined;
+      yield* letGoOn(before, threads, alone, {}, context);
     }
     return (yield* findRequest(requestId)) as DebugRequestRow;
   },
 });
+
+/**
+ * Checks whether a request has moved its thread alone. The answer to `continue` says so (Debug Adapter Protocol, section
+ * Requests, Continue: `allThreadsContinued`). Other requests move all threads, unless their client has asked for one, and
+ * the adapter is capable of that (section Requests, Next: `singleThread`).
+ */
+function isAlone(
+  { capabilities }: DebugSessionRow,
+  { command, arguments: args }: DebugRequestRow,
+  body: string | null,
+) {
+  const fieldOf = (text: string | null, name: string) => (text === null ? undefined : JSON.parse(text).json?.[name]);
+  if (command === "continue") return fieldOf(body, "allThreadsContinued") === false;
+  const isAble = fieldOf(capabilities, "supportsSingleThreadExecutionRequests") === true;
+  return isAble && fieldOf(args, "singleThread") === true;
+}
 
 /**
  * Cancels a request, for a caller that does not wait for its answer any more. One that no bridge has taken is never run; of

@@ -11,6 +11,7 @@ import { fail } from "../operation.ts";
 import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";
 import { noteChange } from "./debugHistory.ts";
 import { deleteSomeRequests, endOutdatedRequests } from "./debugRequestState.ts";
+import { deleteThreads } from "./debugThreads.ts";
 import { invalidTransition, notFound } from "./failures.ts";
 import { dateOrNull } from "./rows.ts";
 import { dueSession, keepSessionActive, type WithDueSession } from "./sessionActivity.ts";
@@ -76,12 +77,19 @@ export const saveDebugSession = step(function* (
       stop_description = ${row.stop_description},
       stop_thread_id = ${row.stop_thread_id},
       hit_breakpoint_ids = ${row.hit_breakpoint_ids},
+      others_stop_epoch = ${row.others_stop_epoch},
+      others_changed_epoch = ${row.others_changed_epoch},
+      others_last_event = ${row.others_last_event},
+      stale_frame_ids = ${row.stale_frame_ids},
+      process = ${row.process},
+      event_counts = ${row.event_counts},
       last_event = ${row.last_event},
       next_position = ${row.next_position},
       breakpoint_count = ${row.breakpoint_count},
       exit_code = ${row.exit_code},
       end_reason = ${row.end_reason},
       ended_at = ${dateOrNull(row.ended_at)},
+      closed_at = ${dateOrNull(row.closed_at)},
       revision = revision + 1,
       version = version + ${op === undefined ? 0 : 1},
       updated_at = ${now}
@@ -111,12 +119,21 @@ export const noStop = {
   stop_description: null,
   stop_thread_id: null,
   hit_breakpoint_ids: null,
+  others_stop_epoch: null,
+  stale_frame_ids: null,
 } as const;
 
-/** Returns the columns of a debug session that ends now. */
-export function endChanges(state: DebugState, reason: string | undefined, { now }: Context): Partial<DebugSessionRow> {
-  return { ...noStop, state, end_reason: reason ?? null, ended_at: now.getTime() };
-}
+/** Ends a debug session: its threads are gone. Returns the columns to write. */
+export const endDebugging = step(function* (
+  { id }: DebugSessionRow,
+  state: DebugState,
+  reason: string | undefined,
+  { now }: Context,
+) {
+  yield* deleteThreads(id);
+  const changes: Partial<DebugSessionRow> = { ...noStop, state, end_reason: reason ?? null, ended_at: now.getTime() };
+  return changes;
+});
 
 /** Ends the debug sessions of a session that ends. */
 export const closeDebugSessions = step(function* (sessionId: string, context: Context) {
@@ -124,8 +141,10 @@ export const closeDebugSessions = step(function* (sessionId: string, context: Co
     sql`SELECT * FROM debug_sessions WHERE session_id = ${sessionId} AND ended_at IS NULL ORDER BY id ${forUpdate}`,
   );
   const reason = "session_ended";
-  for (const row of rows)
-    yield* saveDebugSession(row, endChanges("terminated", reason, context), context, "end", { reason });
+  for (const row of rows) {
+    const changes = yield* endDebugging(row, "terminated", reason, context);
+    yield* saveDebugSession(row, { ...changes, closed_at: changes.ended_at ?? null }, context, "end", { reason });
+  }
 });
 
 /** The numbers of rows that one step of a deletion removes. Events are small; stopped threads are not. */

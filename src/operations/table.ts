@@ -11,6 +11,8 @@ import * as debugBreakpoints from "./debugBreakpoints.ts";
 import * as debugEvents from "./debugEvents.ts";
 import * as debugHistory from "./debugHistory.ts";
 import * as debugRequests from "./debugRequests.ts";
+import * as debugStops from "./debugStops.ts";
+import * as debugView from "./debugView.ts";
 import * as events from "./events.ts";
 import * as files from "./files.ts";
 import * as fsck from "./fsck.ts";
@@ -127,9 +129,9 @@ export const operations = {
     setBreakpoints: debugBreakpoints.setBreakpoints,
     bindBreakpoints: debugBreakpoints.bindBreakpoints,
     applyEvent: debugEvents.applyEvent,
-    putStop: debugEvents.putStop,
-    patchState: debugEvents.patchState,
-    get: debug.get,
+    putStop: debugStops.putStop,
+    patchState: debugStops.patchState,
+    get: debugView.get,
     list: debug.list,
     follow: debug.follow,
     close: debug.close,

@@ -35,6 +35,8 @@ export class DebugSessionView implements View {
   /** True once a person has chosen a stop. Until then, the last stop of one that has ended is shown. */
   #isChosen = false;
   #isFollowing = false;
+  /** The run of the adapter whose events have all been followed. */
+  #followedRun = 0;
   #timer = 0;
   #tries = 0;
 
@@ -107,10 +109,11 @@ export class DebugSessionView implements View {
         this.#readIn(0);
       }
       this.#show(view);
-      const isMissing = state === "stopped" && view.threads.length === 0;
+      const isMissing = this.#epoch === undefined && view.threads.every(({ at }) => at === null) && state === "stopped";
       this.#tries = isMissing ? this.#tries + 1 : 0;
       if (isMissing && this.#tries < triesMax) this.#readIn(settleMs * this.#tries);
-      if (!hasEnded) void this.#follow(view.debugSession.nextPosition - 1);
+      const { closedAt, adapterRun, nextPosition } = view.debugSession;
+      if (closedAt === null && adapterRun !== this.#followedRun) void this.#follow(nextPosition - 1, adapterRun);
     } catch (error) {
       if (this.#ended.signal.aborted) return;
       if (this.#view === undefined) this.#position.textContent = (error as Error).message;
@@ -118,7 +121,7 @@ export class DebugSessionView implements View {
     }
   }
 
-  async #follow(from: number): Promise<void> {
+  async #follow(from: number, adapterRun: number): Promise<void> {
     if (this.#isFollowing) return;
     this.#isFollowing = true;
     let after = Math.max(0, from);
@@ -129,6 +132,7 @@ export class DebugSessionView implements View {
         after = position;
         this.#readIn(settleMs);
       }
+      this.#followedRun = adapterRun;
     } catch (error) {
       if (!this.#ended.signal.aborted) this.#surroundings.fail(error);
     } finally {

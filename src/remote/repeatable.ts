@@ -27,7 +27,6 @@ const harmless: ReadonlySet<string> = new Set([
   "files.claim",
   "files.acknowledge",
   "files.fail",
-  "debug.applyEvent",
   "debug.putStop",
   "debug.request",
   "debug.reply",
@@ -53,12 +52,20 @@ export function isReading(name: string): boolean {
   return operationNamed(name)?.access === "read";
 }
 
+const seqAt = operations.debug.applyEvent.keys.indexOf("seq");
+
+/** Checks whether a write may be repeated without a key. An event of a debugger has to have a number for that. */
+function isHarmless(name: string, input: unknown): boolean {
+  if (name === "debug.applyEvent") return Array.isArray(input) && Number(input[seqAt]) > 0;
+  return harmless.has(name);
+}
+
 /**
  * Checks whether a write wants a key. The answer to one that makes the secret of a token is stored without the secret, so
  * a key would hide that it ran: such a call fails, and its outcome is unknown.
  */
-function wantsKey(name: string): boolean {
-  return operationNamed(name)?.access === "write" && !harmless.has(name) && !name.startsWith("tokens.");
+function wantsKey(name: string, input: unknown): boolean {
+  return operationNamed(name)?.access === "write" && !isHarmless(name, input) && !name.startsWith("tokens.");
 }
 
 type WireCaller = readonly unknown[] | undefined;
@@ -70,18 +77,25 @@ export function withKeys(envelope: Envelope): Envelope {
   if (isAtomic) {
     const [actor, requestId, key, request, own, ...rest] = (calls[2] as WireCaller) ?? [];
     const hasKeys = own !== undefined || names.some((_, index) => keyOf(calls, index) !== undefined);
-    if (hasKeys || !names.some(wantsKey) || names.some((name) => name.startsWith("tokens."))) return envelope;
+    const wantOne = names.some((name, index) => wantsKey(name, inputOf(calls, index)));
+    if (hasKeys || !wantOne || names.some((name) => name.startsWith("tokens."))) return envelope;
     return [id, isAtomic, calls.with(2, [actor, requestId, key, request, [actor, ...newKey()], ...rest])];
   }
-  if (!names.some((name, index) => wantsKey(name) && keyOf(calls, index) === undefined)) return envelope;
+  const lacksKey = (name: string, index: number) =>
+    wantsKey(name, inputOf(calls, index)) && keyOf(calls, index) === undefined;
+  if (!names.some(lacksKey)) return envelope;
   const keyed = [...calls];
   for (const [index, name] of names.entries()) {
-    if (!wantsKey(name) || keyOf(calls, index) !== undefined) continue;
+    if (!lacksKey(name, index)) continue;
     const at = index * callWidth + 2;
     const [actor, requestId, , , , ...rest] = (calls[at] as WireCaller) ?? [];
     keyed[at] = [actor, requestId, ...newKey(), undefined, ...rest];
   }
   return [id, isAtomic, keyed];
+}
+
+function inputOf(calls: readonly unknown[], index: number): unknown {
+  return calls[index * callWidth + 1];
 }
 
 function keyOf(calls: readonly unknown[], index: number): unknown {
@@ -103,7 +117,7 @@ export function isRepeatable([, isAtomic, calls]: Envelope, slot: number, keysLa
   const isSafe = (index: number) =>
     (keysLast && keyOf(calls, index) !== undefined) ||
     isReading(names[index] as string) ||
-    harmless.has(names[index] as string);
+    isHarmless(names[index] as string, inputOf(calls, index));
   if (!isAtomic) return isSafe(slot);
   return (keysLast && (calls[2] as WireCaller)?.[4] !== undefined) || names.every((_, index) => isSafe(index));
 }

@@ -34,7 +34,17 @@ const covered: Readonly<Record<string, Entity>> = {
   debug_session: {
     table: "debug_sessions",
     endsWithSession: true,
-    silent: ["last_event", "next_position", "breakpoint_count", "revision", "exit_code", "stop_epoch"],
+    silent: [
+      ...["last_event", "next_position", "breakpoint_count", "revision", "exit_code", "stop_epoch"],
+      ...[
+        "hit_breakpoint_ids",
+        "others_changed_epoch",
+        "others_last_event",
+        "stale_frame_ids",
+        "process",
+        "event_counts",
+      ],
+    ],
   },
   // A count of worktrees, whose own rows are covered.
   repository: { table: "repositories", silent: ["worktree_count"] },

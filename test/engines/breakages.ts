@@ -269,6 +269,16 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
       mend: [ofDebug("debug_stops", "stop_epoch = stop_epoch - 1")],
     },
     {
+      check: "debug-stopped",
+      statements: [
+        ofDebug(
+          "debug_threads",
+          "stop_epoch = NULL, stop_reason = NULL, stop_description = NULL, hit_breakpoint_ids = NULL",
+        ),
+      ],
+      mend: [ofDebug("debug_threads", "stop_epoch = 1, stop_reason = 'breakpoint'")],
+    },
+    {
       check: "debug-command",
       statements: [update("debug_sessions", `command_id = '${queuedId}'`, debugSessionId)],
       mend: [update("debug_sessions", "command_id = NULL", debugSessionId)],

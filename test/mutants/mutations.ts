@@ -896,7 +896,40 @@ export const mutations: readonly Mutation[] = [
     ["an adapter learns that nobody waits", "for (const id of cancelled) waiting.get(id)?.abort();", ""],
   ]),
   ...mutate("src/operations/debugEvents.ts", subject("debug"), [
-    ["an event is applied once", "input.seq <= before.last_event", "input.seq < before.last_event"],
+    ["an event is applied once", "if (yield* wasApplied(before, input, context))", "if (false)"],
+  ]),
+  ...mutate("src/operations/debugEvents.ts", subject("debug threads"), [
+    ["an old event is a repetition", "if (seq <= last_event - limits.debugEvents) return true;", ""],
+    [
+      "a stop without a name is one of all threads",
+      "input.all === true || threadId === undefined",
+      "input.all === true",
+    ],
+    ["the hint leaves the focus", "input.keepsFocus === true && before", "before"],
+  ]),
+  ...mutate("src/operations/debugBindings.ts", subject("debug breakpoints"), [
+    ["an older report is no news", "early.position > as_of", "early.position > 0"],
+    ["an early hit counts", "(isLater ? early.hit_count : 0)", "0"],
+    ["a breakpoint of the adapter goes", 'removed && origin === "adapter"', "false"],
+    [
+      "attributes that are not named stay",
+      "{ ...JSON.parse(stored).json, ...JSON.parse(changed).json }",
+      "JSON.parse(changed).json",
+    ],
+  ]),
+  ...mutate("src/model/sourcePaths.ts", subject("debug breakpoints"), [
+    ["a drive has no case", "drive.toLowerCase()", "drive"],
+  ]),
+  ...mutate("src/model/debugThreads.ts", subject("debug threads"), [
+    ["a late event undoes nothing", "return seq === 0 || seq > lastEvent;", "return true;"],
+    ["a thread keeps its stop", "(stopEpoch !== null && !haveRun)", "false"],
+    ["a thread that stops again has run", "(stopEpoch !== null && !haveRun)", "stopEpoch !== null"],
+    ["what was read before is refused", "if (row.changed_epoch > stopEpoch)", "if (false)"],
+    ["an ended thread does not come back", "changedEpoch: epoch + 1,", "changedEpoch: epoch,"],
+  ]),
+  ...mutate("src/operations/debugStops.ts", subject("debug threads"), [
+    ["a place counts a hit once", "awaits_place: 0, hit_breakpoint_ids", "hit_breakpoint_ids"],
+    ["frames of a thread that stands still stay", "debug_threads.stop_epoch = debug_stops.stop_epoch)`", "FALSE)`"],
   ]),
   ...mutate("src/model/tokenText.ts", subject("tokens"), [
     ["a token has a checksum", "checksumOf(head) !== text.slice(-lengths.checksum)", "head === text"],
@@ -1398,7 +1431,7 @@ export const mutations: readonly Mutation[] = [
     ["a read that is lost has not run", "this.#sent.has(slot) && !isRead(slot)", "this.#sent.has(slot)"],
   ]),
   ...mutate("src/remote/repeatable.ts", { tests: ["test/system/remote/faults.test.ts"] }, [
-    ["a write gets a key", "!harmless.has(name) &&", "false &&"],
+    ["a write gets a key", "!isHarmless(name, input) &&", "false &&"],
   ]),
   ...mutate("src/http/remoteSession.ts", { tests: ["test/unit/http/remoteSession.test.ts"] }, [
     ["a message that is sent again runs once", "messages.slice(this.#nextMessage - first)", "messages"],

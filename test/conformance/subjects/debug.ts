@@ -80,6 +80,7 @@ export function debugConformance(backend: TestedBackend): void {
         debugSession: opened,
         breakpoints: [],
         threads: [],
+        runningThreads: [],
         stopEpochs: [],
         events: [],
         lastOutput: null,
@@ -162,29 +163,25 @@ export function debugConformance(backend: TestedBackend): void {
         [3, null, true, 9],
       );
       assert.deepEqual(lastOutput?.body, { output: "late\n" });
-      await fails(adapter.event("stopped", { reason: "pause" }), "invalid_transition", { state: "terminated" });
-      await fails(adapter.event("continued", { threadId: 1 }), "invalid_transition", { state: "terminated" });
+      for (const late of [adapter.event("stopped", { reason: "pause" }), adapter.event("continued", { threadId: 1 })])
+        assert.deepEqual(await late, { applied: true, state: "terminated", stopEpoch: 5 });
       await fails(store.debug.setBreakpoints({ debugSessionId, sourcePath, breakpoints: [] }), "invalid_transition", {
         state: "terminated",
       });
     });
 
-    test("a debug session cannot stop before it is configured", async ({ store }) => {
+    test("a debug session does not run before it is configured", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const { id: debugSessionId, adapterRun } = await store.debug.open({
         sessionId: session.id,
         name: "n",
         adapter: "a",
       });
-      const adapter = adapterOf(store, { debugSessionId, adapterRun }, 0);
-      await fails(adapter.event("stopped", { reason: "entry" }), "invalid_transition", { state: "initializing" });
       await fails(
         store.debug.patchState({ debugSessionId, adapterRun, expectedEpoch: 0, state: "running" }),
         "invalid_transition",
         { state: "initializing" },
       );
-      await adapter.event("initialized");
-      assert.equal((await adapter.event("stopped", { reason: "entry" })).state, "stopped");
     });
 
     test("the debugger stays stopped while the thread that stopped it does, even if another thread continues", async ({
@@ -206,10 +203,7 @@ export function debugConformance(backend: TestedBackend): void {
       const answers = await Promise.all(Array.from({ length: 8 }, () => store.debug.applyEvent(input)));
       assert.equal(answers.filter(({ applied }) => applied).length, 1);
       assert.deepEqual(new Set(answers.map(({ state, stopEpoch }) => `${state} ${stopEpoch}`)), new Set(["stopped 1"]));
-      assert.equal(
-        (await store.debug.applyEvent({ ...input, seq: 4, event: "continued", body: { threadId: 1 } })).applied,
-        false,
-      );
+      assert.equal((await store.debug.applyEvent({ ...input, event: "continued", body: {} })).applied, false);
       const { debugSession, events } = await store.debug.get({ debugSessionId: running.debugSessionId });
       assert.deepEqual(
         [
@@ -275,19 +269,38 @@ export function debugConformance(backend: TestedBackend): void {
       { limits: { debugEvents: 5 } },
     );
 
-    test("follow returns past events, waits for more, and ends with the debug session", async ({ store, connect }) => {
+    test("follow returns past events, waits for more, also after the end, until the debug session is closed", async ({
+      store,
+      connect,
+    }) => {
       const running = await fixtures(store).debugSession();
       const adapter = adapterOf(await connect(), running);
       const following = collect(store.debug.follow({ debugSessionId: running.debugSessionId, limit: 2 }));
       for (let n = 0; n < 5; n++) await adapter.event("output", { output: `${n}` });
       await adapter.event("terminated");
+      await adapter.event("output", { output: "late" });
+      await adapter.event("exited", { exitCode: 4 });
+      const { closedAt, exitCode } = (await store.debug.get({ debugSessionId: running.debugSessionId })).debugSession;
+      assert.deepEqual([closedAt, exitCode], [null, 4]);
+      await store.debug.close({ debugSessionId: running.debugSessionId });
       assert.deepEqual(
         (await following).map(({ event, body }) => body?.output ?? event),
-        ["initialized", "0", "1", "2", "3", "4", "terminated"],
+        ["initialized", "0", "1", "2", "3", "4", "terminated", "late", "exited"],
       );
     });
 
-    test("follow from a position beyond the last event waits for the events after it, and ends with the debug session", async ({
+    test("follow ends with the session of a debugger that was not closed", async ({ store }) => {
+      const { debugSessionId, adapterRun, debugSession } = await fixtures(store).debugSession();
+      const following = collect(store.debug.follow({ debugSessionId }));
+      await adapterOf(store, { debugSessionId, adapterRun }).event("terminated");
+      await store.sessions.complete({ sessionId: debugSession.sessionId });
+      assert.deepEqual(
+        (await following).map(({ event }) => event),
+        ["initialized", "terminated"],
+      );
+    });
+
+    test("follow from a position beyond the last event waits for the events after it, until the debug session is closed", async ({
       store,
     }) => {
       const running = await fixtures(store).debugSession();
@@ -297,6 +310,7 @@ export function debugConformance(backend: TestedBackend): void {
       await adapter.event("output", { output: "position 2" });
       await adapter.event("output", { output: "position 3" });
       await adapter.event("terminated");
+      await store.debug.close({ debugSessionId });
       assert.deepEqual(
         (await following).map(({ position }) => position),
         [3, 4],
@@ -462,7 +476,8 @@ export function debugConformance(backend: TestedBackend): void {
       const running = await fixtures(store).debugSession();
       const { debugSessionId, adapterRun } = running;
       const adapter = adapterOf(store, running);
-      const { stopEpoch } = await adapter.event("stopped", { reason: "pause", threadId: 1 });
+      const all = { threadId: 1, allThreadsStopped: true };
+      const { stopEpoch } = await adapter.event("stopped", { reason: "pause", ...all });
       const parts = [
         {
           ...variable("x", "{…}"),
@@ -516,7 +531,7 @@ export function debugConformance(backend: TestedBackend): void {
         reason: "epoch",
         currentEpoch: stopEpoch + 1,
       });
-      await adapter.event("stopped", { reason: "step", threadId: 1 });
+      await adapter.event("stopped", { reason: "step", ...all });
       await fails(store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads }), "conflict", {
         reason: "epoch",
         currentEpoch: stopEpoch + 2,
@@ -525,7 +540,16 @@ export function debugConformance(backend: TestedBackend): void {
         reason: "epoch",
       });
       const next = await store.debug.get({ debugSessionId });
-      assert.deepEqual([next.threads, next.stopEpochs], [[], [stopEpoch]]);
+      assert.deepEqual(
+        [next.threads.map(({ threadId, at, frames }) => [threadId, at, frames]), next.stopEpochs],
+        [
+          [
+            [1, null, []],
+            [2, null, []],
+          ],
+          [stopEpoch],
+        ],
+      );
       assert.equal((await store.debug.get({ debugSessionId, stopEpoch })).threads.length, 2);
     });
 
@@ -901,7 +925,8 @@ export function debugConformance(backend: TestedBackend): void {
           assert.equal(debugSession.state === "stopped", epoch % 2 === 1);
           assert.equal(debugSession.nextPosition, (events.at(-1)?.position ?? 0) + 1);
           assert.equal(events.at(-1)?.stopEpoch, epoch);
-          for (const thread of threads) assert.deepEqual([thread.stopEpoch, thread.name], [epoch, `at ${epoch}`]);
+          for (const { at, stopEpoch, frames } of threads)
+            assert.deepEqual([stopEpoch, frames[0]?.id], [epoch, at === null ? undefined : epoch]);
           views++;
         }
         return views;
@@ -912,7 +937,7 @@ export function debugConformance(backend: TestedBackend): void {
           debugSessionId,
           adapterRun,
           stopEpoch,
-          threads: [{ id: 1, name: `at ${stopEpoch}` }],
+          threads: [{ id: 1, name: "main", frames: [frame(stopEpoch)] }],
         });
         await adapter.event("continued", { threadId: 1 });
       }

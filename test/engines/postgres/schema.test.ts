@@ -86,7 +86,10 @@ async function sqliteSchema(): Promise<Schema> {
       return where === undefined ? "" : ` where ${condition(where)}`;
     };
     const checks = checksOf(sql).filter(
-      (text) => !/^json_valid|^(?:pinned|auto_complete|verified|cut) in 0, 1$|^pinned = 0 or pinned = 1$/.test(text),
+      (text) =>
+        !/^json_valid|^(?:pinned|auto_complete|verified|cut|awaits_place) in 0, 1$|^pinned = 0 or pinned = 1$/.test(
+          text,
+        ),
     );
     schema.set(name, {
       columns: new Map(
@@ -253,8 +256,11 @@ const withoutForeignKey: readonly string[] = [
   "changes.session_id",
   "debug_breakpoints.adapter_id",
   "debug_sessions.hit_breakpoint_ids",
+  "debug_sessions.stale_frame_ids",
   "debug_sessions.stop_thread_id",
   "debug_stops.thread_id",
+  "debug_threads.hit_breakpoint_ids",
+  "debug_threads.thread_id",
   "discarded_files.session_id",
   "idempotency_keys.actor",
   "log_moves.attempt_id",

@@ -43,7 +43,11 @@ export class Breakpoints {
 
   async #sync(): Promise<readonly DebugBreakpoint[]> {
     const { debugSessionId } = this.#reports.run;
-    const look = async () => (await this.#store.debug.get({ debugSessionId, events: 0 })).breakpoints;
+    // The adapter has those that it has made by itself already.
+    const look = async () =>
+      (await this.#store.debug.get({ debugSessionId, events: 0 })).breakpoints.filter(
+        ({ origin }) => origin === "client",
+      );
     const wanted = Map.groupBy(await look(), ({ kind, sourcePath }) => `${kind} ${sourcePath ?? ""}`);
     for (const place of new Set([...this.#set.keys(), ...wanted.keys()])) {
       const rows = wanted.get(place) ?? [];

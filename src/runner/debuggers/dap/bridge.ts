@@ -20,6 +20,13 @@ import { readThreads } from "./stop.ts";
 
 type DebugStore = Pick<Store, "debug">;
 
+/** A stop of a thread, with the event that has reported it. */
+interface ReportedStop {
+  readonly epoch: number;
+  readonly threadId: number | undefined;
+  readonly body: Record<string, unknown> | undefined;
+}
+
 /** The time that an adapter has to end by itself when its program has ended. */
 const endMs = 1_000;
 
@@ -41,8 +48,8 @@ export class DapBridge implements FollowingProgram, AskedProgram {
   #isOver = false;
   #isStopping = false;
   #isTerminated = false;
-  /** The stop at which the program waits. */
-  #stopped: { readonly epoch: number; readonly threadId: number | undefined } | undefined;
+  /** The stops at which threads wait, by the thread that each event has named; the last one is moved. */
+  readonly #stops = new Map<number | undefined, ReportedStop>();
 
   constructor(
     store: DebugStore,
@@ -83,14 +90,17 @@ export class DapBridge implements FollowingProgram, AskedProgram {
 
   async setBreakpoints(path: string, breakpoints: readonly SourceBreakpoint[]): Promise<DebugBreakpoint[]> {
     const { debugSessionId } = this.#reports.run;
-    await this.#store.debug.setBreakpoints({ debugSessionId, sourcePath: path, breakpoints: [...breakpoints] });
-    return (await this.#breakpoints.sync()).filter(({ sourcePath }) => sourcePath === path);
+    const input = { debugSessionId, sourcePath: path, breakpoints: [...breakpoints] };
+    const set = new Set((await this.#store.debug.setBreakpoints(input)).map(({ id }) => id));
+    return (await this.#breakpoints.sync()).filter(({ id }) => set.has(id));
   }
 
   async start(): Promise<Stop | undefined> {
     const { stopEpoch: expectedEpoch } = this.debugSession;
     const { run } = this.#reports;
-    await this.#store.debug.patchState({ ...run, expectedEpoch, expectedState: "configuring", state: "running" });
+    // A program that is attached to may have stopped before its configuration.
+    if (this.#stops.size === 0)
+      await this.#store.debug.patchState({ ...run, expectedEpoch, expectedState: "configuring", state: "running" });
     const stop = this.#nextStop.promise;
     try {
       if (this.#capabilities.supportsConfigurationDoneRequest) await this.#connection.request("configurationDone");
@@ -103,14 +113,14 @@ export class DapBridge implements FollowingProgram, AskedProgram {
   }
 
   async move(move: Move): Promise<Stop | undefined> {
-    const stopped = this.#stopped;
+    const stopped = this.#lastStop;
     if (this.#isOver || stopped === undefined) return undefined;
-    this.#stopped = undefined;
+    const others = this.#takeStops(stopped);
     this.#nextStop = createNextStop();
     const stop = this.#nextStop.promise;
     // The state changes before the request, because the adapter may report the next stop before it answers.
     await this.#store.debug.patchState({ ...this.#reports.run, expectedEpoch: stopped.epoch, state: "running" });
-    await this.#connection.request(move, { threadId: stopped.threadId });
+    await this.#request(move, stopped, others);
     return await stop;
   }
 
@@ -120,17 +130,22 @@ export class DapBridge implements FollowingProgram, AskedProgram {
 
   /** Passes a request on. The adapter decides what it knows, and has as long as the client waits. */
   async answer(command: string, args: Readonly<Record<string, unknown>>, signal: AbortSignal): Promise<Answer> {
-    const stopped = this.#stopped;
+    const stopped = this.#lastStop;
     const moves = isDebugMove(command);
-    if (moves) this.#stopped = undefined;
+    const stops = [...this.#stops];
+    if (moves) this.#stops.clear();
     const cancels = this.#capabilities.supportsCancelRequest === true;
     try {
       const given = await this.#withThread(command, args, stopped?.threadId);
       const body = await this.#connection.request(command, given, 2 ** 31 - 1, { signal, cancels });
+      // Only the thread that was named has gone on (section Requests, Continue).
+      const isAlone =
+        command === "continue" && (body as { allThreadsContinued?: boolean })?.allThreadsContinued === false;
+      if (isAlone) this.#restore(stops.filter(([threadId]) => threadId !== given.threadId));
       return { success: true, body };
     } catch (error) {
       if (!(error instanceof AdapterError)) throw error;
-      if (moves) this.#stopped ??= stopped;
+      if (moves) this.#restore(stops);
       return refusal(error.message);
     }
   }
@@ -142,6 +157,31 @@ export class DapBridge implements FollowingProgram, AskedProgram {
     if (command !== "pause") return args;
     const { threads } = await this.#connection.request<{ threads?: readonly { readonly id: number }[] }>("threads");
     return { threadId: threads?.[0]?.id, ...args };
+  }
+
+  /** Notes stops that are not over after all, unless their threads have stopped again. */
+  #restore(stops: readonly (readonly [number | undefined, ReportedStop])[]): void {
+    const newer = [...this.#stops];
+    this.#stops.clear();
+    for (const [threadId, stop] of [...stops, ...newer]) this.#stops.set(threadId, stop);
+  }
+
+  get #lastStop(): ReportedStop | undefined {
+    return [...this.#stops.values()].at(-1);
+  }
+
+  /** Forgets the stops of all threads, and returns those of the threads other than one. */
+  #takeStops(stopped: ReportedStop): ReportedStop[] {
+    const others = [...this.#stops.values()].filter((stop) => stop !== stopped);
+    this.#stops.clear();
+    return others;
+  }
+
+  /** Moves a thread, and all threads with it unless the adapter says that they stay: then their stops are reported again. */
+  async #request(move: Move, { threadId }: ReportedStop, others: readonly ReportedStop[]): Promise<void> {
+    const answer = await this.#connection.request<{ allThreadsContinued?: boolean } | undefined>(move, { threadId });
+    if (move !== "continue" || answer?.allThreadsContinued !== false) return;
+    for (const { body } of others) await this.#reports.send(() => this.#applied("stopped", body));
   }
 
   kill(): void {
@@ -170,10 +210,9 @@ export class DapBridge implements FollowingProgram, AskedProgram {
       return await this.stop();
     try {
       await this.#breakpoints.sync();
-      const stopped = this.#stopped;
+      const stopped = this.#lastStop;
       if (state !== "running" || stopped === undefined || stopEpoch <= stopped.epoch) return;
-      this.#stopped = undefined;
-      await this.#connection.request("continue", { threadId: stopped.threadId });
+      await this.#request("continue", stopped, this.#takeStops(stopped));
     } catch (error) {
       if (!(error instanceof AdapterError) && !isOutdated(error)) throw error;
     }
@@ -193,10 +232,13 @@ export class DapBridge implements FollowingProgram, AskedProgram {
   /** Applies an event. One that the store cannot take is noted, so that an odd adapter does not end its program. */
   async #applied(event: string, body: Record<string, unknown> | undefined): Promise<void> {
     try {
-      const { stopEpoch: epoch, applied } = await this.#reports.apply(event, body);
-      if (event !== "stopped" || !applied) return;
       const threadId = typeof body?.threadId === "number" ? body.threadId : undefined;
-      this.#stopped = { epoch, threadId };
+      if (event === "continued" && body?.allThreadsContinued !== false) this.#stops.clear();
+      if (event === "continued" || (event === "thread" && body?.reason === "exited")) this.#stops.delete(threadId);
+      const { stopEpoch: epoch, state } = await this.#reports.apply(event, body);
+      if (event !== "stopped" || state !== "stopped") return;
+      this.#stops.delete(threadId);
+      this.#stops.set(threadId, { epoch, threadId, body });
       this.#readStop(epoch, threadId, String(body?.reason)).catch((error) => this.#nextStop.reject(error));
     } catch (error) {
       if (!(error instanceof StoreError && error.code === "invalid_input")) throw error;
@@ -242,7 +284,7 @@ export class DapBridge implements FollowingProgram, AskedProgram {
     this.#isStopping ||= end.timedOut;
     const problem = this.#problemOf(exitCode, signal);
     if (problem === undefined && !this.#isTerminated) await this.#reports.event("terminated");
-    if (problem !== undefined) await this.#reports.send(() => this.#close(problem));
+    await this.#reports.send(() => this.#close(problem));
     this.#nextStop.resolve(undefined);
     this.#initialized.resolve();
     if (this.#exitCode !== undefined) return { ...end, exitCode: this.#exitCode, signal: null };
@@ -257,8 +299,9 @@ export class DapBridge implements FollowingProgram, AskedProgram {
     return this.#connection.problemOf({ exitCode, signal });
   }
 
-  async #close(reason: string): Promise<void> {
-    await this.#store.debug.close({ ...this.#reports.run, outcome: "error", reason: reason.slice(0, 1_000) });
+  async #close(problem: string | undefined): Promise<void> {
+    const failed = { outcome: "error", reason: problem?.slice(0, 1_000) } as const;
+    await this.#store.debug.close({ ...this.#reports.run, ...(problem === undefined ? {} : failed) });
   }
 
   async #disconnect(): Promise<void> {

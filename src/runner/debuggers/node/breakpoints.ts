@@ -32,10 +32,11 @@ export class Breakpoints {
   /** Replaces the breakpoints of a file. The program may be stopped or running. */
   async replace(path: string, breakpoints: readonly SourceBreakpoint[]): Promise<DebugBreakpoint[]> {
     const { debugSessionId } = this.#reports.run;
-    await this.#store.debug.setBreakpoints({ debugSessionId, sourcePath: path, breakpoints: [...breakpoints] });
+    const input = { debugSessionId, sourcePath: path, breakpoints: [...breakpoints] };
+    const set = new Set((await this.#store.debug.setBreakpoints(input)).map(({ id }) => id));
     await this.sync();
     const { breakpoints: stored } = await this.#store.debug.get({ debugSessionId, events: 0 });
-    return stored.filter(({ sourcePath }) => sourcePath === path);
+    return stored.filter(({ id }) => set.has(id));
   }
 
   /** Brings the inspector to the breakpoints that the store has, and binds the new ones. */

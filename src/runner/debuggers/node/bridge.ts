@@ -163,6 +163,7 @@ export class NodeBridge implements DrivenProgram, AskedProgram {
     this.#inspector.close();
     void this.#reports.event("exited", { exitCode: end.exitCode ?? 128 + signalNumber(end.signal) });
     await this.#reports.event("terminated");
+    await this.#reports.send(() => this.#store.debug.close(this.#reports.run));
     this.#isOver = true;
     this.#nextStop.resolve(undefined);
     return end;

@@ -18,6 +18,8 @@
 -- 0018_leased_consumers.sqlite.sql 2a69b56de2e18a1ee75c84ff8e3afb5c8fcd57dca310a4f598027c5a41def616
 -- 0019_usage.sqlite.sql 32006ebac98343291114daa3774c35c3af97f9890c3225cb3793c471ca39590d
 -- 0020_token_limits.sqlite.sql d2d62ec0e3e48095961ad2b0b9a51fdec9dc92ef3db30b284f5b4a09753b44eb
+-- 0019_debug_threads.sqlite.sql 85565f00547973c1899c0bab501bf5de1ea2dbb70f7cfb1cbd9031fe5bf45c92
+-- 0020_debug_origins.sqlite.sql bd24666ad6376a62d8fcf67b8c56eb1c9ec77926f6ae3d6b06153186002ecb5e
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -208,7 +210,7 @@ CREATE TABLE debug_breakpoints (
   hit_count INTEGER NOT NULL DEFAULT 0 CHECK (hit_count >= 0),
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
-  updated_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL, origin TEXT NOT NULL DEFAULT 'client' CHECK (origin = 'client' OR origin = 'adapter'), as_of INTEGER NOT NULL DEFAULT 0 CHECK (as_of >= 0),
   CHECK ((kind = 'source') = (source_path IS NOT NULL)),
   CHECK ((kind = 'source') = (line IS NOT NULL)),
   CHECK (bound IS NOT NULL OR adapter_id IS NULL)
@@ -218,11 +220,25 @@ CREATE INDEX debug_breakpoints_adapter ON debug_breakpoints (debug_session_id, a
 
 CREATE INDEX debug_breakpoints_source ON debug_breakpoints (debug_session_id, kind, position);
 
+CREATE TABLE debug_early_reports (
+  debug_session_id TEXT NOT NULL REFERENCES debug_sessions (id) ON DELETE CASCADE,
+  adapter_id INTEGER NOT NULL,
+  -- The position of the last event about it.
+  position INTEGER NOT NULL CHECK (position > 0),
+  removed INTEGER NOT NULL CHECK (removed IN (0, 1)),
+  -- Nothing if it was only hit.
+  bound TEXT CHECK (json_valid(bound)),
+  hit_count INTEGER NOT NULL CHECK (hit_count >= 0),
+  PRIMARY KEY (debug_session_id, adapter_id)
+) STRICT;
+
+CREATE INDEX debug_early_reports_age ON debug_early_reports (debug_session_id, position);
+
 CREATE TABLE debug_events (
   debug_session_id TEXT NOT NULL REFERENCES debug_sessions (id) ON DELETE CASCADE,
   position INTEGER NOT NULL CHECK (position > 0),
   adapter_run INTEGER NOT NULL CHECK (adapter_run > 0),
-  seq INTEGER NOT NULL CHECK (seq > 0),
+  seq INTEGER NOT NULL CHECK (seq >= 0),
   stop_epoch INTEGER NOT NULL CHECK (stop_epoch >= 0),
   at INTEGER NOT NULL,
   event TEXT NOT NULL,
@@ -230,6 +246,8 @@ CREATE TABLE debug_events (
   cut INTEGER NOT NULL CHECK (cut IN (0, 1)),
   PRIMARY KEY (debug_session_id, position)
 ) STRICT;
+
+CREATE INDEX debug_events_seq ON debug_events (debug_session_id, adapter_run, seq);
 
 CREATE TABLE debug_history (
   debug_session_id TEXT NOT NULL REFERENCES debug_sessions (id) ON DELETE CASCADE,
@@ -320,7 +338,7 @@ CREATE TABLE debug_sessions (
   ended_at INTEGER,
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
-  updated_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL, others_stop_epoch INTEGER CHECK (others_stop_epoch > 0), others_changed_epoch INTEGER NOT NULL DEFAULT 0 CHECK (others_changed_epoch >= 0), others_last_event INTEGER NOT NULL DEFAULT 0 CHECK (others_last_event >= 0), stale_frame_ids TEXT CHECK (json_valid(stale_frame_ids)), process TEXT CHECK (json_valid(process)), event_counts TEXT CHECK (json_valid(event_counts)), closed_at INTEGER CHECK (closed_at IS NULL OR ended_at IS NOT NULL),
   UNIQUE (session_id, name),
   CHECK ((state = 'stopped') = (stop_reason IS NOT NULL)),
   CHECK (stop_reason IS NOT NULL OR stop_description IS NULL),
@@ -348,6 +366,28 @@ CREATE TABLE debug_stops (
   omitted_frames INTEGER NOT NULL CHECK (omitted_frames >= 0),
   cut INTEGER NOT NULL CHECK (cut IN (0, 1)),
   PRIMARY KEY (debug_session_id, stop_epoch, thread_id)
+) STRICT;
+
+CREATE TABLE debug_threads (
+  debug_session_id TEXT NOT NULL REFERENCES debug_sessions (id) ON DELETE CASCADE,
+  thread_id INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  -- The stop at which the thread is, while it is stopped.
+  stop_epoch INTEGER CHECK (stop_epoch > 0),
+  -- The epoch at which it has stopped, gone on or appeared.
+  changed_epoch INTEGER NOT NULL CHECK (changed_epoch >= 0),
+  -- The adapter's number of the last event that has changed it.
+  last_event INTEGER NOT NULL CHECK (last_event >= 0),
+  -- Why it has stopped itself; nothing if it has stopped because another thread did.
+  stop_reason TEXT CHECK (stop_reason IS NULL OR stop_epoch IS NOT NULL),
+  stop_description TEXT CHECK (stop_description IS NULL OR stop_reason IS NOT NULL),
+  hit_breakpoint_ids TEXT CHECK (json_valid(hit_breakpoint_ids)),
+  -- The adapter has not said which breakpoint was hit: the place of the first frame will.
+  awaits_place INTEGER NOT NULL CHECK (awaits_place IN (0, 1)),
+  stale_areas TEXT CHECK (json_valid(stale_areas)),
+  PRIMARY KEY (debug_session_id, thread_id),
+  CHECK (NOT awaits_place OR stop_reason IS NOT NULL),
+  CHECK (hit_breakpoint_ids IS NULL OR stop_reason IS NOT NULL)
 ) STRICT;
 
 CREATE TABLE discarded_files (

@@ -221,8 +221,12 @@ test("goes on when the adapter answers late, sends odd events, or sends events a
     texts?.some((text) => text.startsWith("the event stopped of the debug adapter was refused")),
     `${texts}`,
   );
-  const told = (await after.view())?.events.map(({ event, body }) => body?.output ?? event);
-  assert.deepEqual([told?.at(-1), (await after.view())?.debugSession.state], ["after the end\n", "terminated"]);
+  const view = await after.view();
+  const told = view?.events.map(({ event, body }) => body?.output ?? event);
+  assert.deepEqual(
+    [told?.slice(-3), view?.debugSession.state, view?.debugSession.exitCode],
+    [["terminated", "after the end\n", "stopped"], "terminated", 7],
+  );
 });
 
 test("kills an adapter that does not end with its program", async () => {

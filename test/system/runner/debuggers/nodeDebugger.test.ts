@@ -74,7 +74,7 @@ test("stops where a client has set breakpoints before the run and during it, and
 
   const first = await until(
     session.id,
-    ({ debugSession, threads }) => debugSession.state === "stopped" && threads.length > 0,
+    ({ debugSession, threads }) => debugSession.state === "stopped" && (threads[0]?.at ?? null) !== null,
   );
   assert.deepEqual([first.debugSession.adapterRun, first.debugSession.stopReason], [2, "breakpoint"]);
   assert.deepEqual([first.threads[0]?.frames[0]?.line, first.breakpoints[0]?.hitCount], [3, 1]);
@@ -84,7 +84,8 @@ test("stops where a client has set breakpoints before the run and during it, and
   await goOn(bound);
   const second = await until(
     session.id,
-    ({ debugSession, threads }) => debugSession.stopEpoch > bound.debugSession.stopEpoch && threads.length > 0,
+    ({ debugSession, threads }) =>
+      debugSession.stopEpoch > bound.debugSession.stopEpoch && (threads[0]?.at ?? null) !== null,
   );
   assert.equal(second.threads[0]?.frames[0]?.line, 7);
   await goOn(second);
