@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
-import { AdapterBridge, findAdapter, findCompiler } from "./adapterBridge.ts";
+import { AdapterBridge, findCompiler, findGdb, findLldb } from "./adapterBridge.ts";
 
 const source = `#include <stdio.h>
 
@@ -32,7 +32,7 @@ const lineOf = (text: string) => source.slice(0, source.indexOf(text)).split("\n
 test("the store holds what a debug adapter of this machine reports about a compiled program", {
   timeout: 60_000,
 }, async (t) => {
-  const [adapter, compiler] = [findAdapter(), findCompiler()];
+  const [adapter, compiler] = [findLldb() ?? findGdb(), findCompiler()];
   if (adapter === undefined)
     return t.skip("no debugger on PATH speaks the Debug Adapter Protocol: lldb-dap, lldb-vscode, or gdb from 14 on");
   if (compiler === undefined) return t.skip("there is no C compiler on PATH");
@@ -44,7 +44,7 @@ test("the store holds what a debug adapter of this machine reports about a compi
   const url = `sqlite:${join(folder, "metadata.db")}`;
   const store = await openStore({ url });
   const { session } = await fixtures(store).session();
-  const bridge = await AdapterBridge.open(store, session.id, adapter.name, adapter.argv);
+  const bridge = await AdapterBridge.open(store, session.id, adapter);
   t.after(() => bridge.end());
   const debugSessionId = bridge.debugSession.id;
   const readView = () => store.debug.get({ debugSessionId });

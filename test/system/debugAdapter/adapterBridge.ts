@@ -1,25 +1,42 @@
 // Starts an adapter that speaks the Debug Adapter Protocol over its pipes, and a bridge that passes its messages to the
 // store unchanged.
-import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from "node:child_process";
+import { type ChildProcessWithoutNullStreams, execFileSync, spawn, spawnSync } from "node:child_process";
 import { accessSync, constants, readdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import type { DebugProtocol } from "@vscode/debugprotocol";
 import { type DebugScope, type DebugSession, type DebugThread, type Store, StoreError } from "../../../src/index.ts";
 import { present } from "../../../src/present.ts";
 
-/** Returns the newest of lldb's adapters on PATH (called lldb-vscode up to version 17), or a gdb with an adapter. */
-export function findAdapter(): { readonly name: string; readonly argv: readonly string[] } | undefined {
+export interface Adapter {
+  readonly name: "lldb" | "gdb" | "debugpy";
+  readonly argv: readonly string[];
+}
+
+/** Returns the newest of lldb's adapters on PATH; it is called lldb-vscode up to version 17. */
+export function findLldb(): Adapter | undefined {
   for (const name of ["lldb-dap", "lldb-vscode"]) {
     const [file] = onPath(new RegExp(`^${name}(?:-\\d+)?$`)).toSorted((a, b) =>
       b.localeCompare(a, "en", { numeric: true }),
     );
     if (file !== undefined) return { name: "lldb", argv: [file] };
   }
+  return undefined;
+}
+
+/** Returns a gdb that is an adapter: from version 14 on. */
+export function findGdb(): Adapter | undefined {
   for (const file of onPath(/^gdb$/)) {
     const [, major] = /^GNU gdb .*?(\d+)\.\d+/.exec(execFileSync(file, ["--version"], { encoding: "utf8" })) ?? [];
     if (Number(major) >= 14) return { name: "gdb", argv: [file, "-i", "dap"] };
   }
   return undefined;
+}
+
+/** Returns a Python with debugpy. */
+export function findDebugpy(): Adapter | undefined {
+  const hasDebugpy = (file: string) => spawnSync(file, ["-c", "import debugpy"], { stdio: "ignore" }).status === 0;
+  const file = onPath(/^python3$/).find(hasDebugpy);
+  return file === undefined ? undefined : { name: "debugpy", argv: [file, "-m", "debugpy.adapter"] };
 }
 
 export function findCompiler(): string | undefined {
@@ -121,17 +138,24 @@ export class AdapterBridge {
   #initialized = Promise.withResolvers<void>();
   #reached = Promise.withResolvers<Reached>();
   #stored: Promise<unknown> = Promise.resolve();
-  /** lldb's adapter numbers no message, so they are numbered in the order of their arrival. */
-  #lastSeq = 0;
 
-  static async open(store: Store, sessionId: string, name: string, argv: readonly string[]): Promise<AdapterBridge> {
+  /** Starts an adapter, and opens its debug session; with `restartRun`, one that exists already. */
+  static async open(
+    store: Store,
+    sessionId: string,
+    { name, argv }: Adapter,
+    restartRun?: number,
+  ): Promise<AdapterBridge> {
     const connection = new Connection(argv);
     const capabilities = await connection.request<DebugProtocol.InitializeResponse>("initialize", {
       adapterID: name,
       linesStartAt1: true,
       columnsStartAt1: true,
     });
-    const debugSession = await store.debug.open({ sessionId, name, adapter: name, capabilities: { ...capabilities } });
+    const debugSession = await store.debug.open({
+      ...{ sessionId, name, adapter: name, capabilities: { ...capabilities } },
+      ...present({ restartRun }),
+    });
     return new AdapterBridge(store, connection, debugSession);
   }
 
@@ -153,7 +177,8 @@ export class AdapterBridge {
     await this.#initialized.promise;
     await configure();
     const reached = this.#reached.promise;
-    await this.#store.debug.patchState({ ...this.#target, expectedEpoch: 0, state: "running" });
+    const { stopEpoch: expectedEpoch } = this.debugSession;
+    await this.#store.debug.patchState({ ...this.#target, expectedEpoch, state: "running" });
     await this.#connection.request("configurationDone");
     await launched;
     return await reached;
@@ -212,19 +237,41 @@ export class AdapterBridge {
     return await reached;
   }
 
+  /** Returns the threads as the adapter has them now, each with the names of its frames. */
+  async threads(): Promise<{ readonly id: number; readonly name: string; readonly frames: readonly string[] }[]> {
+    const { threads } = await this.#connection.request<DebugProtocol.ThreadsResponse>("threads");
+    return await Promise.all(
+      threads.map(async ({ id, name }) => {
+        const { frames } = await this.#readThread({ id, name }, false);
+        return { id, name, frames: frames?.map((frame) => frame.name) ?? [] };
+      }),
+    );
+  }
+
+  /** Lets one thread go on alone, as the adapter answers, and checks that the store then has the others stopped. */
+  async continueAlone({ threadId, stopEpoch }: NonNullable<Reached>): Promise<void> {
+    const args = { threadId, singleThread: true };
+    const answer = await this.#connection.request<DebugProtocol.ContinueResponse>("continue", args);
+    const alone = answer?.allThreadsContinued === false ? { threadId } : {};
+    await this.#store.debug.patchState({
+      ...{ ...this.#target, expectedEpoch: stopEpoch, state: "running" },
+      ...alone,
+    });
+  }
+
   async end(): Promise<void> {
     await this.#stored;
     this.#connection.kill();
     await this.#connection.ended;
   }
 
-  #receive({ event, body }: DebugProtocol.Event): void {
+  #receive({ seq, event, body }: DebugProtocol.Event): void {
     this.#stored = this.#stored
       .then(async () => {
         const bodyPart = body === undefined || body === null ? {} : { body };
         const { stopEpoch } = await this.#store.debug.applyEvent({
           ...this.#target,
-          seq: ++this.#lastSeq,
+          seq,
           event,
           ...bodyPart,
         });
