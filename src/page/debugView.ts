@@ -64,7 +64,7 @@ export class DebugSessionView implements View {
       h(
         "div",
         { class: "parts" },
-        part("Frames", this.#stop.frames, this.#stops),
+        part("Threads", this.#stop.frames, this.#stops),
         part("Variables", this.#stop.variables),
         part("Breakpoints", this.#breakpoints),
         part("Events", this.#events),
@@ -142,13 +142,14 @@ export class DebugSessionView implements View {
     if (!this.#ended.signal.aborted) this.#readIn(0);
   }
 
-  #show({ debugSession: row, threads, breakpoints, events, lastOutput, stopEpochs }: DebugViewJson): void {
+  #show(view: DebugViewJson): void {
+    const { debugSession: row, threads, runningThreads, breakpoints, events, lastOutput, stopEpochs } = view;
     this.#showStops(stopEpochs);
     this.title = printable(`Debug session ${row.name}`);
     document.title = `${this.title} – debug-server-db`;
     this.#heading.textContent = this.title;
     this.#mark.replaceChildren(stateMark(row.state));
-    this.#stop.show(threads, row.stopThreadId);
+    this.#stop.show(threads, runningThreads, row.stopThreadId, row.staleFrameIds ?? []);
     this.#showPosition(row, threads);
     this.#offer(row, threads);
     this.#breakpoints.replaceChildren(
@@ -157,7 +158,9 @@ export class DebugSessionView implements View {
         : h(
             "ul",
             { class: "rows breakpoints" },
-            ...breakpoints.map((each) => this.#breakpoint(each, row.hitBreakpointIds ?? [])),
+            ...breakpoints.map((each) =>
+              this.#breakpoint(each, new Set(threads.flatMap(({ hitBreakpointIds }) => hitBreakpointIds ?? []))),
+            ),
           ),
     );
     const output =
@@ -178,6 +181,7 @@ export class DebugSessionView implements View {
         ["Session", rowLink("sessions", row.sessionId, `…${shortId(row.sessionId)}`)],
         ["Command", rowLink("commands", row.commandId, `…${row.commandId?.slice(-8)}`)],
         ["Stops so far", Math.ceil(row.stopEpoch / 2)],
+        ["Process", processOf(row.process)],
         ["Exit code", row.exitCode],
         ["Because", row.endReason],
         ["Created", ago(row.createdAt)],
@@ -231,13 +235,14 @@ export class DebugSessionView implements View {
     this.#readIn(0);
   }
 
-  #breakpoint(row: DebugViewJson["breakpoints"][number], hitIds: readonly string[]): HTMLElement {
+  #breakpoint(row: DebugViewJson["breakpoints"][number], hitIds: ReadonlySet<string>): HTMLElement {
     const line = row.bound?.line ?? row.line;
     const requested = row.requested as { name?: string; filterId?: string; condition?: string; logMessage?: string };
     const what =
       row.sourcePath === null ? (requested.name ?? requested.filterId ?? row.kind) : `${row.sourcePath}:${line ?? "?"}`;
     const extra = [
       row.kind === "source" ? "" : row.kind,
+      row.origin === "adapter" ? "by the debugger" : "",
       requested.condition === undefined ? "" : `if ${requested.condition}`,
       requested.logMessage === undefined ? "" : `log ${requested.logMessage}`,
       `hit ${row.hitCount} ${row.hitCount === 1 ? "time" : "times"}`,
@@ -245,7 +250,7 @@ export class DebugSessionView implements View {
     ].filter((text) => text !== "");
     return h(
       "li",
-      { class: hitIds.includes(row.id) ? "is-hit" : undefined },
+      { class: hitIds.has(row.id) ? "is-hit" : undefined },
       h("span", {
         class: row.verified ? "dot dot-good" : "dot",
         role: "img",
@@ -255,6 +260,13 @@ export class DebugSessionView implements View {
       h("small", {}, extra.join(" · ")),
     );
   }
+}
+
+/** Returns the name and the id of the process that is debugged. */
+function processOf(process: DebugViewJson["debugSession"]["process"]): string | null {
+  const { name, systemProcessId: id } = process ?? {};
+  const parts = [typeof name === "string" ? name : "", typeof id === "number" ? String(id) : ""];
+  return parts.filter((part) => part !== "").join(" · ") || null;
 }
 
 function eventItem({ event, at, body, position }: DebugEventJson): HTMLElement {

@@ -3,6 +3,8 @@ import { h } from "./dom.ts";
 import type { DebugViewJson, FrameJson, VariableJson } from "./json.ts";
 
 type Threads = DebugViewJson["threads"];
+type Thread = Threads[number];
+type RunningThreads = DebugViewJson["runningThreads"];
 
 export class StopView {
   readonly frames = h("div", {});
@@ -12,59 +14,83 @@ export class StopView {
   #shown = "";
 
   /** The frame that is chosen, and its thread. */
-  chosen: { readonly threadId: number; readonly frame: FrameJson } | undefined;
+  chosen: { readonly threadId: number; readonly stopEpoch: number; readonly frame: FrameJson } | undefined;
 
-  /** Shows the threads of a stop. The frame that a person has chosen stays while the stop is the same. */
-  show(threads: Threads, stopThreadId: number | null): void {
-    const stop = JSON.stringify(threads);
-    if (stop === this.#shown) return;
-    this.#shown = stop;
-    this.#chosen = "";
-    this.#showFrames(threads, stopThreadId);
+  /**
+   * Shows the threads: the stopped ones, each with its frames, that in focus first, and then those that run. The frame that a
+   * person has chosen stays while its thread is at the same stop.
+   */
+  show(threads: Threads, running: RunningThreads, stopThreadId: number | null, staleFrames: readonly number[]): void {
+    const shown = JSON.stringify([threads, running, stopThreadId, staleFrames]);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    const inFocus = ({ threadId }: Thread) => (threadId === stopThreadId ? 0 : 1);
+    this.#showFrames(
+      threads.toSorted((a, b) => inFocus(a) - inFocus(b)),
+      running,
+      new Set(staleFrames),
+    );
   }
 
-  #showFrames(threads: Threads, stopThreadId: number | null): void {
-    const all = threads.flatMap(({ threadId, frames }) =>
-      frames.map((frame, index) => ({ key: `${threadId} ${index}`, threadId, frame })),
+  #showFrames(threads: Threads, running: RunningThreads, stale: ReadonlySet<number>): void {
+    const all = threads.flatMap(({ threadId, stopEpoch, frames }) =>
+      frames.map((frame, index) => ({ key: `${threadId} ${stopEpoch} ${index}`, threadId, stopEpoch, frame })),
     );
-    const stopped = all.find(({ key }) => key === `${stopThreadId} 0`) ?? all[0];
-    const chosen = all.find(({ key }) => key === this.#chosen) ?? stopped;
+    const chosen = all.find(({ key }) => key === this.#chosen) ?? all[0];
     this.chosen = chosen;
-    const hasFocus = this.frames.contains(document.activeElement);
+    const focused = this.frames.contains(document.activeElement)
+      ? document.activeElement?.getAttribute("data-key")
+      : "";
     this.frames.replaceChildren(
       ...(threads.length === 0 ? [h("p", { class: "empty" }, "No frames: it is not stopped")] : []),
-      ...threads.map(({ threadId, name, frames, omittedFrames }) =>
+      ...threads.map((thread) =>
         h(
           "div",
           { class: "thread" },
-          h("h3", {}, name === "" ? `Thread ${threadId}` : name),
+          h("h3", {}, nameOf(thread), h("small", {}, ` ${causeOf(thread)}`)),
           h(
             "ol",
             { class: "rows" },
-            ...frames.map((frame, index) => {
-              const key = `${threadId} ${index}`;
+            ...thread.frames.map((frame, index) => {
+              const key = `${thread.threadId} ${thread.stopEpoch} ${index}`;
               const choose = () => {
                 this.#chosen = key;
-                this.#showFrames(threads, stopThreadId);
+                this.#showFrames(threads, running, stale);
               };
-              const isChosen = chosen?.key === key;
               return h(
                 "li",
                 {},
                 h(
                   "button",
-                  { type: "button", "aria-pressed": String(isChosen), onclick: choose },
+                  {
+                    ...{ type: "button", "aria-pressed": String(chosen?.key === key) },
+                    ...{ "data-key": key, onclick: choose },
+                  },
                   h("b", {}, frame.name),
                   h("code", {}, placeOf(frame)),
+                  stale.has(frame.id) ? h("small", {}, "out of date") : undefined,
                 ),
               );
             }),
           ),
-          omittedFrames > 0 ? h("p", { class: "hint" }, `${omittedFrames} more frames were left out`) : undefined,
+          thread.omittedFrames > 0
+            ? h("p", { class: "hint" }, `${thread.omittedFrames} more frames were left out`)
+            : undefined,
         ),
       ),
+      ...(running.length === 0
+        ? []
+        : [
+            h(
+              "div",
+              { class: "thread" },
+              h("h3", {}, "Running"),
+              h("ul", { class: "rows" }, ...running.map((thread) => h("li", {}, nameOf(thread)))),
+            ),
+          ]),
     );
-    if (hasFocus) this.frames.querySelector<HTMLElement>('[aria-pressed="true"]')?.focus();
+    if (focused)
+      [...this.frames.querySelectorAll<HTMLElement>("button")].find(({ dataset }) => dataset.key === focused)?.focus();
     this.#showVariables(chosen?.frame);
   }
 
@@ -87,6 +113,17 @@ export class StopView {
       ),
     );
   }
+}
+
+function nameOf({ threadId, name }: { readonly threadId: number; readonly name: string }): string {
+  return name === "" ? `Thread ${threadId}` : name;
+}
+
+/** Returns why a thread is stopped, as far as it is known, and that its data are out of date. */
+function causeOf({ stopReason, stopDescription, staleAreas, at }: Thread): string {
+  const reason = [stopReason, stopDescription].filter((text) => text !== null).join(": ");
+  const stale = staleAreas === null ? "" : `${staleAreas.join(", ")} out of date`;
+  return [reason, stale, at === null ? "frames not read yet" : ""].filter((text) => text !== "").join(" · ");
 }
 
 /** Returns the source position of a frame, if it has a source. */

@@ -41,11 +41,17 @@ export function renderDebugViews(views: readonly DebugView[], screen: Screen): s
 }
 
 function renderView(view: DebugView, screen: Screen): string {
-  const { debugSession, breakpoints, threads, stopEpochs, events, lastOutput } = view;
+  const { debugSession, breakpoints, threads, runningThreads, stopEpochs, events, lastOutput } = view;
   const title = (text: string) => paint("dim", text, screen);
   const parts = [formatHead(debugSession, screen)];
   if (threads.length > 0) parts.push(`${title("threads")}\n`);
   for (const thread of threads) parts.push(formatThread(thread, debugSession, screen));
+  const names = runningThreads
+    .slice(0, threadsShown)
+    .map(({ threadId, name }) => `${threadId} ${oneLine(name, 60)}`.trim());
+  const more = runningThreads.length - names.length;
+  if (names.length > 0)
+    parts.push(`${title("running: ")}${[...names, ...(more > 0 ? [`and ${more} more`] : [])].join(", ")}\n`);
   if (breakpoints.length > 0) parts.push(`${title("breakpoints")}\n${indent(breakpointTable(view, screen))}`);
   if (stopEpochs.length > 0) parts.push(`${title("stops: ")}${stopEpochs.join(", ")}\n`);
   if (events.length > 0) parts.push(`${title("events")}\n${indent(eventTable(view, screen))}`);
@@ -83,11 +89,13 @@ function indent(text: string): string {
   return text.replace(/^(?=.)/gm, "  ");
 }
 
+/** The number of running threads that are printed. */
+const threadsShown = 20;
 /** The number of frames of a thread that are printed, from the innermost. */
 const framesShown = 10;
 
 function formatThread(
-  { threadId, name, frames, omittedFrames }: StoppedThread,
+  { threadId, name, stopReason, staleAreas, frames, omittedFrames }: StoppedThread,
   { stopThreadId }: DebugSession,
   screen: Screen,
 ): string {
@@ -103,7 +111,10 @@ function formatThread(
   const [top] = frames;
   const variables = top === undefined ? "" : formatScopes(top);
   const rest = omitted > 0 ? `    and ${omitted} more\n` : "";
-  return `${mark} ${threadId} ${oneLine(name, 60)}\n${indent(indent(table))}${rest}${indent(indent(variables))}`;
+  const facts = [stopReason, staleAreas === null ? null : `${staleAreas.join(", ")} out of date`];
+  const known = facts.filter((fact) => fact !== null).map((fact) => oneLine(fact, 60));
+  const head = `${mark} ${threadId} ${oneLine(name, 60)}${known.length === 0 ? "" : ` (${known.join("; ")})`}`;
+  return `${head}\n${indent(indent(table))}${rest}${indent(indent(variables))}`;
 }
 
 function formatPlace({ source, line }: StackFrame): string {
@@ -131,12 +142,15 @@ function formatScopes({ scopes = [] }: StackFrame): string {
   return lines.map((line) => `${line}\n`).join("");
 }
 
-function breakpointTable({ breakpoints, debugSession }: DebugView, screen: Screen): string {
-  const hit = debugSession.hitBreakpointIds ?? [];
+function breakpointTable({ breakpoints, threads }: DebugView, screen: Screen): string {
+  const hit = threads.flatMap(({ hitBreakpointIds }) => hitBreakpointIds ?? []);
   return formatTable(
     [
       { title: "", cells: breakpoints.map(({ id }) => (hit.includes(id) ? "*" : "")) },
-      { title: "kind", cells: breakpoints.map(({ kind }) => kind) },
+      {
+        title: "kind",
+        cells: breakpoints.map(({ kind, origin }) => (origin === "client" ? kind : `${kind}, ${origin}`)),
+      },
       { title: "at", cells: breakpoints.map((breakpoint) => oneLine(describePlace(breakpoint), 100)) },
       { title: "when", cells: breakpoints.map((breakpoint) => oneLine(describeCondition(breakpoint), 60)) },
       { title: "bound", cells: breakpoints.map((breakpoint) => oneLine(describeBinding(breakpoint), 60)) },

@@ -187,6 +187,59 @@ suite("page", { skip: noBrowser, timeout: 240_000 }, () => {
     await page.getByText("No frames: it is not stopped").waitFor();
   });
 
+  test("a debug session shows its threads: those that are stopped with their frames, and those that run", async (t) => {
+    const { url, admin, store, made } = await filled(t);
+    const { debugSessionId } = made;
+    const { page } = await openSignedIn(t, url, admin, {}, `#/debug/${debugSessionId}`);
+    const threads = page.getByRole("heading", { name: "Threads" }).locator("../..");
+    await threads.getByRole("heading", { name: "main breakpoint" }).waitFor();
+    const { adapterRun } = (await store.debug.get({ debugSessionId })).debugSession;
+    const adapter = { debugSessionId, adapterRun };
+    const event = (name: string, body: Record<string, unknown>) =>
+      store.debug.applyEvent({ ...adapter, seq: 0, event: name, body });
+    await event("thread", { reason: "started", threadId: 3 });
+    const { stopEpoch } = await event("stopped", { reason: "pause", threadId: 2 });
+    await threads.getByRole("heading", { name: "Thread 2 pause · frames not read yet" }).waitFor();
+    const scopes = [
+      {
+        ...{ name: "Locals", variablesReference: 1, expensive: false },
+        variables: [{ name: "mine", value: "77", variablesReference: 0 }],
+      },
+    ];
+    const frames = [{ id: 5, name: "inSecond", source: { path: "/srv/two.c" }, line: 9, column: 1, scopes }];
+    await store.debug.putStop({ ...adapter, stopEpoch, threads: [{ id: 2, name: "second", frames }] });
+    // The thread in focus is first, and the other one still has its frames and variables.
+    await threads.getByRole("heading", { name: "second pause" }).waitFor();
+    const headings = () =>
+      page.evaluate<string>("[...document.querySelectorAll('.thread h3')].map((h) => h.textContent).join()");
+    assert.equal(await headings(), "second pause,main breakpoint,Running");
+    await page.getByText("77").waitFor();
+    await threads.getByRole("button", { name: /main \/srv\/main.js:3/ }).click();
+    await page.getByRole("listitem").filter({ hasText: "x" }).filter({ hasText: "number" }).first().waitFor();
+    // The frame that was chosen stays chosen while another thread is marked, and goes on.
+    await event("invalidated", { areas: ["variables"], threadId: 2 });
+    await threads.getByRole("heading", { name: "second pause · variables out of date" }).waitFor();
+    await event("invalidated", { stackFrameId: 5 });
+    await threads.getByText("out of date", { exact: true }).waitFor();
+    assert.equal(await threads.getByRole("button", { pressed: true }).textContent(), "main/srv/main.js:3:1");
+    await event("continued", { threadId: 2, allThreadsContinued: false });
+    await page.getByText("Stopped by breakpoint at /srv/main.js:3:1").waitFor();
+    assert.equal(await headings(), "main breakpoint,Running");
+    assert.deepEqual(await threads.getByRole("list").last().getByRole("listitem").allTextContents(), [
+      "second",
+      "Thread 3",
+    ]);
+    // A breakpoint of the debugger itself is told from one that a person has set.
+    const breakpoint = { id: 9, verified: true, line: 4, source: { path: "/srv/main.js" } };
+    await event("breakpoint", { reason: "new", breakpoint });
+    await page.getByText("by the debugger").waitFor();
+    // It goes on after the end, until the debug session is closed.
+    await event("terminated", {});
+    await page.getByRole("heading", { name: "Debug session main" }).locator("..").getByText("terminated").waitFor();
+    await event("output", { output: "the last words" });
+    await page.getByText("the last words").waitFor();
+  });
+
   test("below a prefix, the page finds its server", async (t) => {
     const { store, admin, made } = await filled(t);
     const handler = nodeHandler(storeHandler(store, { page: true }));

@@ -20,6 +20,8 @@
 -- 0020_token_limits.sqlite.sql d2d62ec0e3e48095961ad2b0b9a51fdec9dc92ef3db30b284f5b4a09753b44eb
 -- 0019_debug_threads.sqlite.sql 85565f00547973c1899c0bab501bf5de1ea2dbb70f7cfb1cbd9031fe5bf45c92
 -- 0020_debug_origins.sqlite.sql bd24666ad6376a62d8fcf67b8c56eb1c9ec77926f6ae3d6b06153186002ecb5e
+-- 0020_debug_threads.sqlite.sql 85565f00547973c1899c0bab501bf5de1ea2dbb70f7cfb1cbd9031fe5bf45c92
+-- 0021_debug_origins.sqlite.sql bd24666ad6376a62d8fcf67b8c56eb1c9ec77926f6ae3d6b06153186002ecb5e
 
 -- application_id 1146307650
 -- auto_vacuum 2
