@@ -12,7 +12,7 @@ import { readThreads, saveThreads } from "./debugThreads.ts";
 
 type ReportedBreakpoint = NonNullable<z.output<z.ZodObject<typeof eventEffects>>["breakpoint"]>;
 
-/** What an adapter has reported under one id: a breakpoint that it has made, and reports about one that is not bound. */
+/** The reports of an adapter under one id: a breakpoint that it has made, and others about one that is not bound. */
 interface Reported {
   readonly made?: DebugBreakpointRow | undefined;
   readonly early?: EarlyReportRow | undefined;

@@ -87,7 +87,7 @@ async function sqliteSchema(): Promise<Schema> {
     };
     const checks = checksOf(sql).filter(
       (text) =>
-        !/^json_valid|^(?:pinned|auto_complete|verified|cut|awaits_place) in 0, 1$|^pinned = 0 or pinned = 1$/.test(
+        !/^json_valid|^(?:pinned|auto_complete|verified|cut|cancel_due|success|awaits_place|removed) in 0, 1$|^pinned = 0 or pinned = 1$/.test(
           text,
         ),
     );
@@ -255,6 +255,12 @@ const withoutForeignKey: readonly string[] = [
   "changes.request_id",
   "changes.session_id",
   "debug_breakpoints.adapter_id",
+  "debug_early_reports.adapter_id",
+  // The names that callers have, or that a request names.
+  "debug_history.actor",
+  "debug_history.request_id",
+  "debug_requests.requested_by",
+  "debug_requests.thread_id",
   "debug_sessions.hit_breakpoint_ids",
   "debug_sessions.stale_frame_ids",
   "debug_sessions.stop_thread_id",

@@ -107,7 +107,7 @@ suite("debug", { concurrency: 2 }, () => {
       [
         `main (node, launch, ${debugSessionId}): stopped, breakpoint, thread 1, epoch 1`,
         "threads",
-        "* 1 main",
+        "* 1 main (breakpoint)",
         "    main  /srv/main.js:3",
         "    Locals",
         "      x = 1",
