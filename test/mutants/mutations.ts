@@ -856,7 +856,7 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/debugRequests.ts", subject("debug requests"), [
     ["a request is handed out once", 'row.state !== "queued" || (row.stop_epoch', "(row.stop_epoch"],
     ["what depends on a stop waits behind a move", "isMoving ||= isMove(row.command);", ""],
-    ["a stop that is over is a conflict", 'if (state === "stopped" && stop_epoch === stopEpoch) return;', "return;"],
+    ["a stop that is over is a conflict", 'if (standsAt(yield* readThreads(debug), stopEpoch, threadId ?? null)) return;', "return;"],
     ["open requests have a bound", "open.length >= bounds.debugRequests", "open.length < 0"],
     ["the answer to a move ends the stop", "if (success && isMove(row.command)", "if (success && row.command === null"],
     ["an id is that of one request", 'if (!isSame) fail("conflict"', 'if (isSame === null) fail("conflict"'],
