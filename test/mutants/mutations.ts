@@ -856,15 +856,23 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/debugRequests.ts", subject("debug requests"), [
     ["a request is handed out once", 'row.state !== "queued" || (row.stop_epoch', "(row.stop_epoch"],
     ["what depends on a stop waits behind a move", "isMoving ||= isMove(row.command);", ""],
-    ["a stop that is over is a conflict", 'if (standsAt(yield* readThreads(debug), stopEpoch, threadId ?? null)) return;', "return;"],
+    [
+      "a stop that is over is a conflict",
+      "if (standsAt(yield* readThreads(debug), stopEpoch, threadId ?? null)) return;",
+      "return;",
+    ],
     ["open requests have a bound", "open.length >= bounds.debugRequests", "open.length < 0"],
-    ["the answer to a move ends the stop", "if (success && isMove(row.command)", "if (success && row.command === null"],
+    [
+      "the answer to a move ends the stop",
+      "const hasMoved = success && isMove(row.command)",
+      "const hasMoved = success && row.command === null",
+    ],
     ["an id is that of one request", 'if (!isSame) fail("conflict"', 'if (isSame === null) fail("conflict"'],
     ["an answer comes once", "if (row.ended_at !== null) return row;", ""],
   ]),
   ...mutate("src/operations/debugRequestState.ts", subject("debug requests"), [
     ["requests end with the adapter", "const isOver = isRestarted || (", "const isOver = isRestarted && ("],
-    ["requests end with their stop", "stop_epoch !== after.stop_epoch,", "stop_epoch === null,"],
+    ["requests end with their stop", "if (queued.length === 0) return [];", "return [];"],
     ["a bridge is told of what is over", "cancel_due = ${isAbandoned && taken_at !== null}", "cancel_due = ${false}"],
   ]),
   ...mutate("src/operations/commandExpiry.ts", subject("debug requests"), [
