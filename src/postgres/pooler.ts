@@ -13,8 +13,10 @@ const mark = "debug_server_db.session";
  * process of a connection is none of the server's. `connect` opens another connection in the same way, without using it.
  */
 export async function requireSession(client: pg.Client, connect: () => Promise<pg.Client>): Promise<void> {
-  const { rows } = await client.query<{ pid: number }>("SELECT pg_backend_pid() AS pid");
-  if (rows[0]?.pid === (client as pg.Client & { readonly processID: number | null }).processID) return;
+  // The level is named, because a hot standby runs nothing at the one that a server may have as its default.
+  const answers = await client.query("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_backend_pid() AS pid; ROLLBACK");
+  const [, asked] = answers as unknown as readonly pg.QueryResult<{ pid: number }>[];
+  if (asked?.rows[0]?.pid === (client as pg.Client & { readonly processID: number | null }).processID) return;
   const own = randomUUID();
   await client.query("SELECT set_config($1, $2, false)", [mark, own]);
   const other = await connect();
