@@ -295,11 +295,15 @@ export const mutations: readonly Mutation[] = [
       "if (ttlMs < 0) context.wake",
     ],
   ]),
+  ...mutate(
+    "src/operations/consume.ts",
+    { tests: ["test/system/faults/consumers.test.ts"], only: "sqlite: two threads" },
+    [["a wait ends with the lease of another", "{ againMs: leftMs }", "{}"]],
+  ),
   ...mutate("src/operations/consume.ts", subject("consumers"), [
     ["one holder at a time", "if (!isHolder && isLeased(row, context)) {", "if (ttlMs < 0) {"],
     ["only a lease acknowledges", "isHolder ? Math.max(row.seq, handled ?? 0)", "handled ? handled"],
     ["each holder has a fence of its own", "isHolder ? row.fence : row.fence + 1", "row.fence"],
-    ["a wait ends with the lease of another", "{ againMs: leftMs }", "{}"],
     ["the position moves past what others change", "if (isHolder || (nextSeq > row.seq && isDue))", "if (isHolder)"],
     ["the last acknowledgement lets others in", "if (isHolder) context.wake(consumerTopic(consumer));", ""],
   ]),

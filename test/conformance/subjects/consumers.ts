@@ -166,6 +166,26 @@ export function consumers(backend: TestedBackend): void {
       assert.deepEqual(pages.map((page) => topicsOf(page).join()).sort(), ["c", "d"]);
     });
 
+    test("who acknowledges the last change lets those in who wait, and one without a fence acknowledges nothing", async ({
+      store,
+    }) => {
+      const { name, consume } = consumerOf(store);
+      await consume();
+      await publish(store, name, ["a", "b"]);
+      const held = await consume({ limit: 1 });
+      const waiting = consume({ waitMs: 60_000 });
+      await parked(store, 1);
+      const last = await consume({ fence: held.fence, handled: held.nextSeq });
+      assert.deepEqual(topicsOf(last), ["b"]);
+      assert.equal((await consume({ fence: last.fence, handled: last.nextSeq })).fence, null);
+      await publish(store, name, ["c"]);
+      const taken = await waiting;
+      assert.deepEqual(topicsOf(taken), ["c"]);
+      const release = { consumer: name, seq: 0, fence: taken.fence as number, release: true };
+      await store.changes.checkpoint(release);
+      assert.deepEqual(topicsOf(await consume({ handled: taken.nextSeq })), ["c"]);
+    });
+
     alone("consume takes a consumer over when the lease of its holder is over", async ({ store, clock }) => {
       const { name, consume } = consumerOf(store);
       await consume();

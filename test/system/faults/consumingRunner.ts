@@ -13,7 +13,7 @@ export interface Consuming {
 const run: RunnerTask<Consuming> = async ({ dies, until, seen }, { store }) => {
   const numbers = new Int32Array(seen);
   for (let held: { fence?: number | null; handled?: number } = {}; numbers[numbers[0] as number] !== until; ) {
-    const input = { consumer: "threads", entity: "event", limit: 3, ttlMs: 1_500, waitMs: 200, ...held };
+    const input = { consumer: "threads", entity: "event", limit: 3, ttlMs: 1_500, waitMs: 600_000, ...held };
     const { changes, fence, nextSeq } = await store.changes.consume(input);
     // Only one thread at a time holds the consumer, so nobody else writes here.
     for (const { seq } of changes) numbers[Atomics.add(numbers, 0, 1) + 1] = seq;
