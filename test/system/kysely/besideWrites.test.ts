@@ -102,6 +102,8 @@ test("a read whose process was killed ends at its time limit", async (t) => {
   const isKept = watchWal(t, url.slice("sqlite:".length));
   const owner = fork(fileURLToPath(new URL("./orphaningProcess.ts", import.meta.url)), [url, endless.sqlite]);
   const [{ pid }] = (await once(owner, "message")) as [OrphanReport];
+  // Without its limit it would run for ever.
+  t.after(() => isAlive(pid) && process.kill(pid, "SIGKILL"));
   await until(async () => {
     await fixtures(store).repository();
     return isKept();
