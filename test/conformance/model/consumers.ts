@@ -58,7 +58,7 @@ export const consumers = modelOf("changes", {
         updatedAt: state.now,
       };
       state.put("consumers", name, row);
-      if (before === undefined) state.change("consumer", row, "create");
+      if (before === undefined) state.change("consumer", { ...row, fence: null }, "create");
       return {};
     },
   },
@@ -75,7 +75,7 @@ export const consumers = modelOf("changes", {
       const row = state.consumers.get(name);
       if (row === undefined) return {};
       state.remove("consumers", name);
-      state.change("consumer", { ...row, version: row.version + 1 }, "delete");
+      state.change("consumer", { ...row, fence: null, version: row.version + 1 }, "delete");
       return {};
     },
   },
