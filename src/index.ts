@@ -27,6 +27,7 @@ export type {
   Variable,
 } from "./model/debugProtocol.ts";
 export type { DebugEntry, DebugRequest, TakenRequest } from "./model/debugRequests.ts";
+export type { Explanation, WaitReason } from "./model/explained.ts";
 export type { DiscardedFile } from "./model/files.ts";
 export type { Finding } from "./model/findings.ts";
 export type { Health, HealthChecks } from "./model/health.ts";

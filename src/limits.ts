@@ -77,6 +77,9 @@ export const bounds = {
   requiredBytes: 1_000,
   /** The sets of labels that commands which have not ended require in all. A claim may look at each of them. */
   labelSets: 100,
+  /** The labels of one session, and those by which a list finds sessions. */
+  sessionLabels: 32,
+  filterLabels: 8,
 } as const;
 
 /** The bounds of a store with their defaults, settable with `openStore({ limits })`. */

@@ -21,6 +21,7 @@ import {
   storeCommand,
 } from "./storeCommand.ts";
 import { visit } from "./visit.ts";
+import { formatReason } from "./waitReasons.ts";
 
 export function addCommands(program: Command, cli: CommandLine): void {
   const group = commandGroup(
@@ -44,20 +45,21 @@ export function addCommands(program: Command, cli: CommandLine): void {
       printPage(cli, flags, page, commandColumns);
     });
 
-  storeCommand(group, "show", "Shows a command and its attempts.", [
+  storeCommand(group, "show", "Shows a command, its attempts, and why it has not started if it is queued.", [
     "commands show 01890a5d-ac96-774b-bcce-b302099a8057",
   ])
     .argument("<id>", "the id of the command")
     .action(async (commandId: string, flags: StoreFlags) => {
-      const [command, attempts] = await visit(cli, flags, (store) =>
-        Promise.all([store.commands.get({ commandId }), store.commands.attempts({ commandId })]),
+      const [{ command, reasons }, attempts] = await visit(cli, flags, (store) =>
+        Promise.all([store.commands.explain({ commandId }), store.commands.attempts({ commandId })]),
       );
       if (flags.json) {
-        cli.stdout.write(toJsonLine({ ...command, attempts }));
+        cli.stdout.write(toJsonLine({ ...command, attempts, reasons }));
         return;
       }
       const table = attempts.length === 0 ? [] : [formatTable(attemptColumns(attempts), cli.stdout)];
-      cli.stdout.write([formatFields(fieldsOf(command)), ...table].join("\n"));
+      const waits = { waits: reasons.map(formatReason).join("; ") || null };
+      cli.stdout.write([formatFields({ ...fieldsOf(command), ...waits }), ...table].join("\n"));
     });
 
   const cancelNote = `A queued command ends at once; a runner stops a running one after its next heartbeat. Repeating it changes nothing. ${forceNote} Its session then ends too, if it used a worktree.`;
@@ -91,6 +93,7 @@ function fieldsOf(command: StoredCommand): Readonly<Record<string, string | null
     number: String(command.sequence),
     argv: quoteArguments(command.argv),
     directory: command.cwd,
+    requires: command.requires.join(", ") || null,
     state: command.state,
     exit: exitOf(command) || null,
     reason: command.endReason,

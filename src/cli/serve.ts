@@ -11,6 +11,7 @@ import { CliError } from "../terminal/exit.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 import { type CommandLine, pathFrom } from "./commandLine.ts";
 import { addHelp } from "./help.ts";
+import { keyedLabel } from "./labels.ts";
 import { urlOption } from "./url.ts";
 
 interface ServeFlags {
@@ -66,7 +67,7 @@ export function addServe(program: Command, cli: CommandLine): void {
       new Option(
         "--label <label...>",
         "with --runner: its labels, as KEY or KEY=VALUE; it gets commands that require some of them, or none",
-      ).argParser(label),
+      ).argParser(keyedLabel),
     )
     .option("--name <name>", "with --runner: its name in the store (default: the name of this host)")
     .option("--keep <pattern...>", "with --runner: the files to keep after each command, such as 'coverage/**'")
@@ -104,13 +105,6 @@ export function addServe(program: Command, cli: CommandLine): void {
 
 /** The options that say something about a runner. */
 const ofRunner = ["runners", "place", "label", "name", "keep", "env", "inherit", "submodules"] as const;
-
-/** Adds a label of the form KEY or KEY=VALUE to those before it. */
-function label(text: string, before: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
-  const [key = "", value = ""] = text.split(/=(.*)/s);
-  if (key === "") throw new InvalidArgumentError("expected KEY or KEY=VALUE");
-  return { ...before, [key]: value };
-}
 
 /** Adds a variable of the form NAME=VALUE to those before it. */
 function variable(text: string, before: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {

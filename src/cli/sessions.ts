@@ -1,5 +1,5 @@
-// debug-server-db sessions: lists, shows and cancels sessions, each a piece of work on one commit.
-import type { Command } from "commander";
+// debug-server-db sessions: lists, shows, updates and cancels sessions, each a piece of work on one commit.
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { bounds } from "../limits.ts";
 import type { Session } from "../model/sessions.ts";
 import { type SessionState, sessionStates } from "../model/vocabulary.ts";
@@ -10,6 +10,7 @@ import { accountIdOf } from "./adminAccounts.ts";
 import { artifactColumns } from "./artifacts.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { commandColumns } from "./commands.ts";
+import { formatLabels, keyedLabel } from "./labels.ts";
 import { collect } from "./pages.ts";
 import { repositoryFilter, repositoryNames } from "./repositories.ts";
 import { column, formatFields, formatTime, printFields, printPage, stateColumn, toJsonLine } from "./rows.ts";
@@ -33,13 +34,14 @@ interface Filters {
   readonly requestedBy?: string;
   readonly user?: string;
   readonly token?: string;
+  readonly label?: string[];
 }
 
 export function addSessions(program: Command, cli: CommandLine): void {
   const group = commandGroup(
     program,
     "sessions",
-    "Lists, shows and cancels sessions, each a piece of work on one commit.",
+    "Lists, shows, updates and cancels sessions, each a piece of work on one commit.",
     ["sessions list --state running", "sessions show 01890a5d-ac96-774b-bcce-b302099a8057"],
   );
   listCommand(group, "sessions", [
@@ -54,6 +56,7 @@ export function addSessions(program: Command, cli: CommandLine): void {
     .option("--requested-by <name>", "only requested by this name")
     .option("--user <name>", "only requested under tokens of this account")
     .option("--token <id>", "only requested under this token")
+    .option("--label <label...>", "only with all of these labels, as KEY or KEY=VALUE")
     .action(async (flags: ListFlags & Filters) => {
       await visit(cli, flags, async (store) => {
         const filter = {
@@ -64,6 +67,7 @@ export function addSessions(program: Command, cli: CommandLine): void {
             requestedBy: flags.requestedBy,
             commitSha: flags.commit,
             tokenId: flags.token,
+            labels: flags.label,
           }),
         };
         const page = await collect(flags, (paged) => store.sessions.list({ ...filter, ...paged }));
@@ -80,6 +84,7 @@ export function addSessions(program: Command, cli: CommandLine): void {
           column("last", rows, describeOutcome, { optional: true }),
           column("ended", rows, ({ endedAt }) => formatTime(endedAt), { optional: true }),
           column("for", rows, ({ requestedBy }) => requestedBy),
+          column("labels", rows, ({ labels }) => formatLabels(labels), { optional: true }),
         ]);
       });
     });
@@ -90,6 +95,33 @@ export function addSessions(program: Command, cli: CommandLine): void {
     .argument("<id>", "the id of the session")
     .action(async (sessionId: string, flags: StoreFlags) => {
       await visit(cli, flags, (store) => showSession(cli, store, sessionId, flags));
+    });
+
+  const updateNote =
+    "Labels that are not named stay. Repeating it changes nothing. Another writer that comes between is noticed: repeat it then.";
+  storeCommand(
+    group,
+    "update",
+    "Changes labels and metadata of a session.",
+    [
+      "sessions update 01890a5d-ac96-774b-bcce-b302099a8057 --label team=core urgent",
+      "sessions update 01890a5d-ac96-774b-bcce-b302099a8057 --remove-label urgent --metadata '{\"ticket\":17}'",
+    ],
+    updateNote,
+  )
+    .argument("<id>", "the id of the session")
+    .addOption(new Option("--label <label...>", "labels to set, as KEY or KEY=VALUE").argParser(keyedLabel))
+    .option("--remove-label <key...>", "labels to remove, by their keys")
+    .addOption(new Option("--metadata <json>", "what replaces the metadata; null removes them").argParser(jsonValue))
+    .action(async (sessionId: string, flags: StoreFlags & UpdateFlags) => {
+      const session = await visit(cli, flags, async (store, options) => {
+        const { labels: before, version } = await store.sessions.get({ sessionId });
+        const kept = Object.entries(before).filter(([key]) => !flags.removeLabel?.includes(key));
+        const labels = { ...Object.fromEntries(kept), ...flags.label };
+        const metadata = "metadata" in flags ? { metadata: flags.metadata } : {};
+        return store.sessions.update({ sessionId, labels, ...metadata, expectedVersion: version }, options);
+      });
+      printFields(cli, flags, session, { session: session.id, labels: formatLabels(session.labels) });
     });
 
   const cancelNote = `Queued commands end at once; runners stop running ones after their next heartbeat. Repeating it changes nothing. ${forceNote}`;
@@ -118,6 +150,20 @@ export function addSessions(program: Command, cli: CommandLine): void {
         "active commands": String(session.activeCommands),
       });
     });
+}
+
+interface UpdateFlags {
+  readonly label?: Readonly<Record<string, string>>;
+  readonly removeLabel?: readonly string[];
+  readonly metadata?: unknown;
+}
+
+function jsonValue(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new InvalidArgumentError("expected JSON");
+  }
 }
 
 /** Describes how the last command ended: by its exit code or signal, and otherwise by its state. */
@@ -151,6 +197,8 @@ async function showSession(cli: CommandLine, store: OwnedStore, sessionId: strin
     reason: session.endReason,
     worktree: worktree?.path ?? null,
     "requested by": session.requestedBy,
+    labels: formatLabels(session.labels),
+    requires: session.requires.join(", ") || null,
     created: formatTime(session.createdAt),
     started: session.startedAt && formatTime(session.startedAt),
     ended: session.endedAt && formatTime(session.endedAt),

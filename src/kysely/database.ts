@@ -397,6 +397,13 @@ export interface SchemaMigrationsTable {
   readonly applied_by: Column<string>;
 }
 
+export interface SessionLabelsTable {
+  readonly session_id: Column<string>;
+  readonly key: Column<string>;
+  readonly value: Column<string>;
+  readonly created_at: Column<Milliseconds>;
+}
+
 export interface SessionMarksTable {
   readonly session_id: Column<string>;
   readonly number: Column<number>;
@@ -447,6 +454,7 @@ export interface SessionsTable {
   readonly logs_pruned_at: Column<Milliseconds | null>;
   readonly requires: Column<string>;
   readonly ready_requires: Column<string>;
+  readonly labels: Column<JsonText>;
 }
 
 export interface StoreMetaTable {
@@ -541,6 +549,7 @@ export interface DebugServerDatabase {
   readonly retention: RetentionTable;
   readonly runners: RunnersTable;
   readonly schema_migrations: SchemaMigrationsTable;
+  readonly session_labels: SessionLabelsTable;
   readonly session_marks: SessionMarksTable;
   readonly sessions: SessionsTable;
   readonly store_meta: StoreMetaTable;

@@ -49,9 +49,10 @@ const contents = step(function* (catalog: Catalog) {
   return tables;
 });
 
-/** Counts the values of a column that are not its default, which is an expression of SQL. */
+/** Counts the values of a column that are not its default, an expression of SQL. As text, because JSON cannot be compared. */
 const countValues = step(function* (table: string, column: string, standard: string | undefined) {
-  const condition = standard === undefined ? "" : ` WHERE ${quoteName(column)} <> (${standard})`;
+  const condition =
+    standard === undefined ? "" : ` WHERE CAST(${quoteName(column)} AS text) <> CAST((${standard}) AS text)`;
   return yield* count(`SELECT count(${quoteName(column)}) AS count FROM ${quoteName(table)}${condition}`);
 });
 

@@ -10,7 +10,7 @@ import { z } from "zod";
 import { boolean, integer, json, lines, nullable, oneOf, type RawOf, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
 import { CommitSha, filledText, Hash, Id, Json, Name, NewId } from "./fields.ts";
-import { Requires } from "./labels.ts";
+import { Requires, SessionLabels } from "./labels.ts";
 import { commandOutcomes, type SessionState, sessionStates } from "./vocabulary.ts";
 
 export function isOpen(state: SessionState): boolean {
@@ -54,6 +54,8 @@ export const Session = row({
   startedAt: nullable(time),
   endedAt: nullable(time),
   metadata: nullable(json()),
+  /** Labels of the session's own, by which `sessions.list` finds it. */
+  labels: json<Record<string, string>>(),
   /** True for a session that retention keeps, with all that belongs to it. */
   pinned: boolean,
   ...stamps,
@@ -78,4 +80,6 @@ export const sessionFields = {
   /** The time in milliseconds after which the session expires, whatever it does. */
   deadlineMs: z.int().min(1_000).max(31_536_000_000).optional(),
   metadata: Json.optional(),
+  /** Labels of the session's own, by key, by which `sessions.list` finds it. */
+  labels: SessionLabels.prefault({}),
 };

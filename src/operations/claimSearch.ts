@@ -1,5 +1,5 @@
 // The search for the session whose next command a runner claims, and what a claim waits for that finds none.
-import { covers, type LabelSet, type RunnerLabels, runnerLabels } from "../model/labels.ts";
+import { covers, type LabelSet, type Labels, runnerLabels } from "../model/labels.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import { Held, NotYet } from "../operation.ts";
 import { all, and, first, type Statement, skipLocked, skipLockedSessions, sql, step, valueList } from "../sql.ts";
@@ -86,7 +86,7 @@ export const nextSession = step(function* (runner: Runner, sessionId: string | u
 const heldBy = ({ id }: ReadyRow) => new Held([sessionTopic(id)], "the session to claim from");
 
 /** Locks and returns the session to claim from among those whose worktree this runner leases. */
-const boundSession = step(function* (runnerId: string, has: RunnerLabels | undefined) {
+const boundSession = step(function* (runnerId: string, has: Labels | undefined) {
   const row = yield* first<ReadyRow>(sql`${firstBound(runnerId)} ${skipLockedSessions}`);
   if (row === undefined || covers(has, row.ready_requires)) return row;
   // Rare: a worktree was leased for a runner that lacks what the session requires.
@@ -100,7 +100,7 @@ const boundSession = step(function* (runnerId: string, has: RunnerLabels | undef
 });
 
 /** Locks and returns this session if the runner may claim from it. */
-const namedSession = step(function* (runnerId: string, has: RunnerLabels | undefined, sessionId: string) {
+const namedSession = step(function* (runnerId: string, has: Labels | undefined, sessionId: string) {
   const named = sql`sessions.id = ${sessionId}`;
   const free = sql`SELECT * FROM sessions WHERE ${named} AND ${isFree}`;
   const bound = firstBound(runnerId, named);

@@ -41,7 +41,7 @@ import {
 } from "./commandState.ts";
 import { invalidTransition, leaseLost, requireState } from "./failures.ts";
 import { endByForce, settleForcedSession } from "./forcedEnd.ts";
-import { filter, listPage } from "./paging.ts";
+import { filter, listPage, sequenceKey } from "./paging.ts";
 import { getRow } from "./rows.ts";
 import { lockClaimingRunner } from "./runners.ts";
 import { lockOpenSession, saveSession, settleSession } from "./sessionState.ts";
@@ -354,7 +354,7 @@ export const list = operation({
       },
       indexes: [["session"], ["runner"], ["state"]],
       // Commands of one call share a created_at.
-      bySequence: input.sessionId !== undefined,
+      ...(input.sessionId === undefined ? {} : { key: sequenceKey }),
     });
   },
 });

@@ -1,7 +1,7 @@
 // The sets of labels that commands require, found by steps from one set to the next along an index (D-147): their number
 // has a bound, and how many rows have the same set does not matter.
 import { bounds } from "../limits.ts";
-import { covers, type LabelSet, type RunnerLabels } from "../model/labels.ts";
+import { covers, type LabelSet, type Labels } from "../model/labels.ts";
 import { fail } from "../operation.ts";
 import { all, plainText, type Statement, sql, step } from "../sql.ts";
 
@@ -30,7 +30,7 @@ export interface ReadySet {
  * Returns the sets of labels of sessions without a worktree that a runner covers, the one with the session that has
  * waited longest first.
  */
-export const coveredSets = step(function* (has: RunnerLabels) {
+export const coveredSets = step(function* (has: Labels) {
   const sets = yield* all<ReadySet>(sql`
     ${setsOf(sql`sessions`, sql`ready_requires`, isFree)}
     SELECT requires, (

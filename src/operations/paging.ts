@@ -20,9 +20,9 @@ type Filter = readonly Statement[] | undefined;
 interface Lookup<Name extends string> {
   readonly filters: Readonly<Record<Name, Filter>>;
   /** The indexes in the order of the list, by the filters whose columns come before that order: the best one first. */
-  readonly indexes: readonly (readonly Name[])[];
-  /** True for a list in the order of `sequence`, which has the same order as the time of creation. */
-  readonly bySequence?: boolean;
+  readonly indexes: readonly (readonly NoInfer<Name>[])[];
+  /** The order of the list, by default that of its own columns `created_at` and `id`. */
+  readonly key?: Key;
 }
 
 /**
@@ -45,10 +45,10 @@ export function filter<Value extends SqlValue>(column: Statement, value: Value |
 export const listPage = step(function* <Name extends Entity, Filters extends string>(
   entity: Name,
   input: PageInput,
-  { filters, indexes, bySequence = false }: Lookup<Filters>,
+  { filters, indexes, key = timeKey }: Lookup<Filters>,
 ) {
   const limit = Math.min(input.limit, bounds.pageRowsMax);
-  const key = bySequence ? sequenceKey : timeKey;
+  const { from = tables[entity], row = sql`*` } = key;
   const names = (Object.keys(filters) as Filters[]).filter((name) => filters[name] !== undefined);
   const index = indexes.find((columns) => columns.every((name) => names.includes(name))) ?? [];
   const indexed = combinationsOf(index.map((name) => filters[name] as readonly Statement[]));
@@ -58,9 +58,7 @@ export const listPage = step(function* <Name extends Entity, Filters extends str
   for (const condition of others) if (condition !== undefined) conditions.push(anyOf([condition]));
 
   const select = (columns: Statement, ...where: readonly (Statement | undefined)[]): Statement => {
-    const parts = indexed.map(
-      (found) => sql`SELECT ${columns} FROM ${tables[entity]} WHERE ${and(found, start, ...where)}`,
-    );
+    const parts = indexed.map((found) => sql`SELECT ${columns} FROM ${from} WHERE ${and(found, start, ...where)}`);
     return merge(parts, input.order === "asc" ? key.ascending : key.descending);
   };
   const lastRead =
@@ -78,7 +76,7 @@ export const listPage = step(function* <Name extends Entity, Filters extends str
         );
   const count = sizes.length === 0 ? limit : countWithin(sizes, bounds.pageBytes);
   const isCut = count < sizes.length;
-  const rows = yield* all<RowOf[Name]>(sql`${select(sql`*`, upTo, ...conditions)} LIMIT ${isCut ? count : limit + 1}`);
+  const rows = yield* all<RowOf[Name]>(sql`${select(row, upTo, ...conditions)} LIMIT ${isCut ? count : limit + 1}`);
   const items = rows.slice(0, count);
   const last = isCut || rows.length > count ? (items.at(-1) as Keyed | undefined) : lastRead;
   const nextCursor = last === undefined ? undefined : formatCursor(entity, input, key.positionOf(last));
@@ -93,7 +91,10 @@ interface Keyed {
 }
 
 /** The order of a list. A range has one bound on each side, so that an index leads to its first row. */
-interface Key {
+export interface Key {
+  /** The tables to read, where they are not that of the rows alone, and the columns of the rows among all. */
+  readonly from?: Statement;
+  readonly row?: Statement;
   readonly columns: Statement;
   readonly ascending: Statement;
   readonly descending: Statement;
@@ -110,36 +111,47 @@ interface Range {
   readonly others: readonly (Statement | undefined)[];
 }
 
-const isSince = (time: Date) => sql`created_at >= ${time}`;
-const isBefore = (time: Date) => sql`created_at < ${time}`;
+/** The names of the columns that hold the time of creation and the id. */
+interface TimeColumns {
+  readonly at: Statement;
+  readonly id: Statement;
+}
 
-const timeKey: Key = {
-  columns: sql`created_at, id`,
-  ascending: sql`created_at, id`,
-  descending: sql`created_at DESC, id DESC`,
-  positionOf: ({ created_at, id }) => ({ at: created_at, id }),
-  rangeOf({ order, since, until }, position) {
-    // A cursor lies in the range, so it replaces the bound at which the list starts, unless that bound has moved since.
-    if (order === "asc") {
-      const isInRange = position !== undefined && (since === undefined || position.at >= since.getTime());
+/** Returns the order of the time of creation, where these columns hold it. */
+export function timeKeyOf({ at, id }: TimeColumns): Key {
+  const isSince = (time: Date) => sql`${at} >= ${time}`;
+  const isBefore = (time: Date) => sql`${at} < ${time}`;
+  return {
+    columns: sql`${at} AS created_at, ${id} AS id`,
+    ascending: sql`${at}, ${id}`,
+    descending: sql`${at} DESC, ${id} DESC`,
+    positionOf: ({ created_at, id }) => ({ at: created_at, id }),
+    rangeOf({ order, since, until }, position) {
+      // A cursor lies in the range, so it replaces the bound at which the list starts, unless that bound has moved since.
+      if (order === "asc") {
+        const isInRange = position !== undefined && (since === undefined || position.at >= since.getTime());
+        const start = isInRange
+          ? sql`(${at}, ${id}) > (${new Date(position.at)}, ${position.id})`
+          : when(since, isSince);
+        return { start, end: when(until, isBefore), others: [] };
+      }
+      const isInRange = position !== undefined && (until === undefined || position.at < until.getTime());
       const start = isInRange
-        ? sql`(created_at, id) > (${new Date(position.at)}, ${position.id})`
-        : when(since, isSince);
-      return { start, end: when(until, isBefore), others: [] };
-    }
-    const isInRange = position !== undefined && (until === undefined || position.at < until.getTime());
-    const start = isInRange
-      ? sql`(created_at, id) < (${new Date(position.at)}, ${position.id})`
-      : when(until, isBefore);
-    return { start, end: when(since, isSince), others: [] };
-  },
-  upTo: ({ created_at, id }, order) =>
-    order === "asc"
-      ? sql`(created_at, id) <= (${new Date(created_at)}, ${id})`
-      : sql`(created_at, id) >= (${new Date(created_at)}, ${id})`,
-};
+        ? sql`(${at}, ${id}) < (${new Date(position.at)}, ${position.id})`
+        : when(until, isBefore);
+      return { start, end: when(since, isSince), others: [] };
+    },
+    upTo: (row, order) =>
+      order === "asc"
+        ? sql`(${at}, ${id}) <= (${new Date(row.created_at)}, ${row.id})`
+        : sql`(${at}, ${id}) >= (${new Date(row.created_at)}, ${row.id})`,
+  };
+}
 
-const sequenceKey: Key = {
+const timeKey = timeKeyOf({ at: sql`created_at`, id: sql`id` });
+
+/** The order of `sequence`, which is also that of the time of creation. */
+export const sequenceKey: Key = {
   columns: sql`sequence, id`,
   ascending: sql`sequence`,
   descending: sql`sequence DESC`,
@@ -147,7 +159,7 @@ const sequenceKey: Key = {
   rangeOf: ({ order, since, until }, position) => ({
     start: when(position, ({ at }) => (order === "asc" ? sql`sequence > ${at}` : sql`sequence < ${at}`)),
     end: undefined,
-    others: [when(since, isSince), when(until, isBefore)],
+    others: [when(since, (time) => sql`created_at >= ${time}`), when(until, (time) => sql`created_at < ${time}`)],
   }),
   upTo: ({ sequence }, order) => (order === "asc" ? sql`sequence <= ${sequence}` : sql`sequence >= ${sequence}`),
 };

@@ -57,7 +57,7 @@ export const largeBytesOf = {
   file: textBytes(sql`uri`, sql`last_error`),
   repository: textBytes(sql`remote_url`, sql`description`, sql`settings`, sql`worktree_root`, sql`retention`),
   runner: textBytes(sql`labels`),
-  session: textBytes(sql`patch_uri`, sql`metadata`),
+  session: textBytes(sql`patch_uri`, sql`metadata`, sql`labels`),
   worktree: textBytes(sql`path`),
 } satisfies Partial<Record<Entity, Statement>>;
 

@@ -8,11 +8,12 @@ import { StoreError } from "../errors.ts";
 import { boolean, page, record } from "../model/codec.ts";
 import { CommandInput, type CommandRow, SessionCreated } from "../model/commands.ts";
 import { CommitSha, Id, listInput, Name, oneOrMore, Reason, Version, WaitMs } from "../model/fields.ts";
-import { labelSetOf } from "../model/labels.ts";
+import { LabelFilter, labelSetOf, noLabels } from "../model/labels.ts";
 import { isOpen, Session, type SessionRow, sessionFields } from "../model/sessions.ts";
 import type { TokenRow } from "../model/tokens.ts";
 import { sessionStates } from "../model/vocabulary.ts";
 import { fail, NotYet, operation } from "../operation.ts";
+import { present } from "../present.ts";
 import { change, first, forKeyShare, forUpdate, sql, step } from "../sql.ts";
 import { cancelCommand, lockActiveCommands } from "./commandState.ts";
 import { enqueueCommands } from "./commands.ts";
@@ -25,6 +26,7 @@ import { findRow, getRow, lockRow } from "./rows.ts";
 import { writeRow } from "./rowWrite.ts";
 import { keepLockedSessionActive } from "./sessionActivity.ts";
 import { deleteSomeOfSession } from "./sessionDeletion.ts";
+import { byLabels, writeLabels } from "./sessionLabels.ts";
 import { endSession, lockOpenSession, lockSessionToEnd, saveSession } from "./sessionState.ts";
 import { sessionTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
@@ -33,7 +35,7 @@ import { requireVersion } from "./versions.ts";
  * Creates a session on a commit. With `reserve` it also leases a worktree, and with `commands` it also adds commands.
  * Either all of this happens or nothing.
  *
- * Input    idleTtlMs: the time without use after which the session expires. Use is: changes of the session and its
+ * Input    labels: labels of the session's own, by key, at most 32; sessions.list finds it by them. idleTtlMs: the time without use after which the session expires. Use is: changes of the session and its
  *          commands, queued and running commands as long as they are there, writes to its debuggers and artifacts, and
  *          renewals and reports of its worktree. deadlineMs: the time after which the session expires, however it is
  *          used. reserve: the fields id, runnerId, owner, ttlMs, environmentHash and path of worktrees.reserve. Only
@@ -78,6 +80,7 @@ export const create = operation({
         deadline_at,
         last_activity_at,
         metadata,
+        labels,
         created_at,
         updated_at
       ) VALUES (
@@ -98,9 +101,11 @@ export const create = operation({
         ${input.deadlineMs === undefined ? null : after(now, input.deadlineMs)},
         ${now},
         ${input.metadata ?? null},
+        ${input.labels},
         ${now},
         ${now}
       )`);
+    if (input.labels !== noLabels) yield* writeLabels({ ...input, created_at: now.getTime() });
     context.counted("session", undefined, "pending");
     changed({ entity: "session", id: input.id, op: "create", version: 1, sessionId: input.id });
     const lease =
@@ -253,11 +258,14 @@ export const get = operation({
   },
 });
 
+const unlabelled = { key: undefined, label: undefined, otherLabels: undefined };
+
 /**
  * Lists sessions. A row must match all filters that are present.
  *
- * Input    accountId: the account of the token under which the session was requested
- * Cost     1 statement along an index. With filters besides the first of commitSha, tokenId, accountId, requestedBy,
+ * Input    accountId: the account of the token under which the session was requested. labels: 1 .. 8 labels that a session
+ *          must have, `key` with any value or `key=value`
+ * Cost     1 statement along an index. With filters besides the first of labels (its first one), commitSha, tokenId, accountId, requestedBy,
  *          repositoryId (which may go with state) and state, 2 statements that read at most 5 000 rows
  */
 export const list = operation({
@@ -269,12 +277,17 @@ export const list = operation({
     accountId: Id.optional(),
     tokenId: Id.optional(),
     commitSha: CommitSha.optional(),
+    labels: LabelFilter.optional(),
   }),
   output: page(Session),
   errors: [],
   *run(input) {
+    const { key, label, otherLabels } = input.labels === undefined ? unlabelled : byLabels(input.labels);
     return yield* listPage("session", input, {
+      ...present({ key }),
       filters: {
+        label,
+        otherLabels,
         commit: filter(sql`commit_sha`, input.commitSha),
         token: filter(sql`token_id`, input.tokenId),
         account: filter(sql`account_id`, input.accountId),
@@ -282,7 +295,16 @@ export const list = operation({
         repository: filter(sql`repository_id`, input.repositoryId),
         state: filter(sql`state`, input.state),
       },
-      indexes: [["commit"], ["token"], ["account"], ["requester"], ["repository", "state"], ["repository"], ["state"]],
+      indexes: [
+        ["label"],
+        ["commit"],
+        ["token"],
+        ["account"],
+        ["requester"],
+        ["repository", "state"],
+        ["repository"],
+        ["state"],
+      ],
     });
   },
 });

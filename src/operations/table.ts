@@ -3,6 +3,7 @@
 import * as accounts from "./accounts.ts";
 import * as artifacts from "./artifacts.ts";
 import * as changes from "./changes.ts";
+import * as commandExplain from "./commandExplain.ts";
 import * as commands from "./commands.ts";
 import * as consume from "./consume.ts";
 import * as consumers from "./consumers.ts";
@@ -26,6 +27,7 @@ import * as prune from "./prune.ts";
 import * as repositories from "./repositories.ts";
 import * as retention from "./retention.ts";
 import * as runners from "./runners.ts";
+import * as sessionLabels from "./sessionLabels.ts";
 import * as sessionLog from "./sessionLog.ts";
 import * as sessions from "./sessions.ts";
 import * as tokens from "./tokens.ts";
@@ -70,6 +72,7 @@ export const operations = {
     complete: sessions.complete,
     cancel: sessions.cancel,
     touch: sessions.touch,
+    update: sessionLabels.update,
     pin: sessions.pin,
     get: sessions.get,
     list: sessions.list,
@@ -84,6 +87,7 @@ export const operations = {
     cancel: commands.cancel,
     get: commands.get,
     attempts: commands.attempts,
+    explain: commandExplain.explain,
     list: commands.list,
     wait: commands.wait,
   },

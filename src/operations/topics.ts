@@ -1,6 +1,6 @@
 // The topics that waiting calls are parked on, as text that also travels between the processes that share a PostgreSQL
 // database. A commit that touches a topic wakes the calls parked on it, and one of those parked on its kind (D-102).
-import { covers, type LabelSet, labelSetOf, labelsOf, type RunnerLabels } from "../model/labels.ts";
+import { covers, type LabelSet, type Labels, labelSetOf, labelsOf } from "../model/labels.ts";
 import { shortPlace } from "../model/places.ts";
 import type { WorktreeRow } from "../model/worktrees.ts";
 
@@ -12,7 +12,7 @@ export const readyTopic = (sessionId: string, requires: LabelSet): string =>
   requires === "" ? `${readyKind}:${sessionId}` : `${requiringKind}${JSON.stringify(labelsOf(requires))}:${sessionId}`;
 const coveringKind = "covering ";
 /** The kind for calls of a runner with these labels, which may claim what requires no others. See `serves`. */
-export const coveredKind = (has: RunnerLabels): string => coveringKind + JSON.stringify(has);
+export const coveredKind = (has: Labels): string => coveringKind + JSON.stringify(has);
 /** The kind of heldTopic: for calls that may claim a command of any session whose worktree the runner leases. */
 export const heldKind = (runnerId: string): string => `held:${runnerId}`;
 /** The topic of a session that has a command to claim, and whose worktree the runner leases. */

@@ -33,7 +33,11 @@ export class PreparedStatements {
       )
       .replace(/\/\*\+ (\(|ORDER BY [^*]*\)) \*\//g, "$1")
       .trim();
-    const prepared = { name: `s${this.#prepared.size}`, text, readonly: /^\(?\s*SELECT\b/i.test(text) };
+    const prepared = {
+      name: `s${this.#prepared.size}`,
+      text,
+      readonly: /^\(?\s*(?:SELECT|WITH RECURSIVE)\b/i.test(text),
+    };
     this.#prepared.set(strings, prepared);
     return prepared;
   }

@@ -234,7 +234,7 @@ function examplesOf(schema: z.ZodType): readonly unknown[] {
     anyOf?: readonly { enum?: readonly unknown[] }[];
   };
   const words = anyOf[0]?.enum ?? [];
-  const examples = [newId(), "a".repeat(40), "name", true, new Date(1), words[0]].filter(
+  const examples = [newId(), "a".repeat(40), "name", true, new Date(1), ["a=b", "c"], words[0]].filter(
     (value) => value !== undefined && schema.safeParse(value).success,
   );
   assert.notDeepEqual(examples, [], "none of the examples is a value of the filter: add one");

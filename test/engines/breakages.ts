@@ -21,7 +21,11 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
   const { worktree: leased } = await given.lease();
   const { token } = await given.token();
   const rotated = await store.tokens.rotate({ tokenId: token.id });
-  const { session: waiting } = await given.session({ tokenId: rotated.token.id, idleTtlMs: 3_600_000 });
+  const { session: waiting } = await given.session({
+    tokenId: rotated.token.id,
+    idleTtlMs: 3_600_000,
+    labels: { team: "core" },
+  });
   await store.commands.enqueue({
     sessionId: waiting.id,
     commands: [{ argv: ["a"], priority: 3 }, { argv: ["b"] }, { argv: ["c"] }],
@@ -167,6 +171,10 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
     { check: "session-ready", statements: [update("sessions", "ready_priority = ready_priority + 1", waiting.id)] },
     { check: "session-ready", statements: [update("sessions", "ready_at = created_at", waiting.id)] },
     { check: "session-ready", statements: [update("sessions", "ready_requires = 'gpu'", waiting.id)] },
+    {
+      check: "session-label-time",
+      statements: ["UPDATE session_labels SET created_at = (SELECT min(created_at) FROM repositories)"],
+    },
     {
       check: "session-next-sequence",
       statements: [update("sessions", "next_sequence = next_sequence + 1", waiting.id)],

@@ -713,6 +713,18 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/model/labels.ts", subject("labels"), [
     ["a value must be the same", " || has[label.slice(0, equals)] !== label.slice(equals + 1)", ""],
   ]),
+  ...mutate("src/operations/sessionLabels.ts", subject("sessions: labels"), [
+    ["labels that go are not found", "Object.keys(before).filter((key) => before[key] !== after[key]);", "[];"],
+    ["an update has a version", "requireVersion(before, expectedVersion);", ""],
+    ["labels in the feed hide secrets", "text(`${key}=${labels[key]}`).slice(key.length + 1)", "labels[key]"],
+    ["a list needs all labels", "[and(...conditions)]", "undefined"],
+  ]),
+  ...mutate("src/operations/commandExplain.ts", subject("commands: explain"), [
+    ["a silent runner is not online", "expires_at > ${now}", "expires_at IS NOT NULL"],
+    ["only sessions before count", "(ready_at, id) < (${readyAt}, ${id})", "(ready_at, id) > (${readyAt}, ${id})"],
+    ["sets that the runner covers count", '["", ...(yield* coveredSets(has))', "[...(yield* coveredSets(has))"],
+    ["a holder needs the labels", "isAlive && missing.length === 0 ?", "isAlive ?"],
+  ]),
   ...mutate("src/actor/parking.ts", subject("labels"), [
     ["a command wakes a runner with more labels", "?? this.#entriesServing(kind)", "?? []"],
   ]),

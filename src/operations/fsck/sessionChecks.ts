@@ -1,9 +1,9 @@
 // Checks of sessions: their counters, what runners may claim from them, their worktrees, and what they say of others.
 import type { Context } from "../../context.ts";
-import { milliseconds, type Statement, sql, timestamp } from "../../sql.ts";
+import { change, milliseconds, type Statement, sql, step, timestamp } from "../../sql.ts";
 import { openSessionStates } from "../sessionActivity.ts";
 import { priorityStepMs } from "../sessionState.ts";
-import { byId, type Check } from "./check.ts";
+import { byId, type Check, type FoundRow, firstId } from "./check.ts";
 import { writeColumns } from "./repair.ts";
 
 const count = (condition: Statement): Statement =>
@@ -112,10 +112,34 @@ const countChecks: readonly Check[] = [
   },
 ];
 
+const createdAtOfSession = sql`(SELECT created_at FROM sessions WHERE sessions.id = session_labels.session_id)`;
+
+/** Writes the time of a label's session into the label. */
+const dateLabel = step(function* ({ session_id, key }: FoundRow) {
+  const written = yield* change(sql`
+    UPDATE session_labels SET created_at = ${createdAtOfSession}
+    WHERE session_id = ${session_id as string} AND key = ${key as string} AND created_at <> ${createdAtOfSession}`);
+  return written > 0;
+});
+
 const highest = sql`(SELECT max(sequence) FROM commands WHERE session_id = sessions.id)`;
 const lowest = sql`(SELECT min(sequence) FROM commands WHERE session_id = sessions.id)`;
 
 const otherChecks: readonly Check[] = [
+  {
+    name: "session-label-time",
+    says: "A label by which lists find a session has the time at which the session was created: the order of the lists.",
+    walk: { from: sql`session_labels`, key: ["session_id", "key"], start: [firstId, ""] },
+    rows: 5_000,
+    rule: {
+      id: sql`session_id`,
+      found: sql`created_at`,
+      expected: createdAtOfSession,
+      broken: sql`created_at <> ${createdAtOfSession}`,
+    },
+    repair: dateLabel,
+    remedy: "Repair it: the time is that of the session.",
+  },
   {
     name: "session-next-sequence",
     says: "The next command of a session gets the number after the last one.",

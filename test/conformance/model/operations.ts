@@ -37,6 +37,7 @@ const ownRequestModel = "test/unit/operations/debugRequests.model.test.ts has a 
 const iterates = "an iteration, which conformance/subjects/logs.ts and changes.ts compare with what was written";
 const serving = "reports what the server does at the moment, which no row tells";
 const readsWhole = "each run ends with a comparison of all rows, which it reads with the lists";
+const explaining = "what it says follows from rows that each step compares";
 const archiving = "moves the log to an archive at a time of the server's own, and the tested stores have no archive";
 
 /** The operations that the model does not know, each with the reason. */
@@ -55,6 +56,7 @@ export const leftOut: Readonly<Record<string, string>> = {
     ["days"],
     "sums reports that the runners of the model do not make; conformance/subjects/usage.ts adds them up",
   ),
+  ...left("commands", ["explain"], explaining),
   ...left("repositories", ["list"], readsWhole),
   ...left("runners", ["list"], readsWhole),
   ...left("logs", ["archive"], archiving),

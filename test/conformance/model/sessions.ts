@@ -1,8 +1,9 @@
 // The model of sessions.
-
+import { isDeepStrictEqual } from "node:util";
 import { endByForce } from "./commandEnds.ts";
 import { cancelCommand, commandsOf } from "./commandState.ts";
 import { enqueue, newCommands } from "./commands.ts";
+import { has } from "./labels.ts";
 import { byId, fits, page, wholePage } from "./lists.ts";
 import { modelOf } from "./operation.ts";
 import type { Picks } from "./picks.ts";
@@ -38,6 +39,8 @@ function reserveAtOnce(state: State, input: Reservation) {
   }
 }
 
+const sessionLabels: Record<string, string>[] = [{}, {}, { team: "core" }, { team: "core", urgent: "" }];
+
 const requesters = ["ann", "bob"] as const;
 
 export const sessions = modelOf("sessions", {
@@ -54,6 +57,7 @@ export const sessions = modelOf("sessions", {
       ...picks.optional("requestedBy", picks.of(requesters), 3),
       ...picks.optional("tokenId", picks.id(state.tokens), 6),
       ...picks.optional("requires", ["os"], 6),
+      labels: picks.of(sessionLabels),
       ...picks.optional("patchUri", "s3://patches/1", 4),
       ...picks.optional("reserve", { id: picks.newId(), ...picks.holder(state), ttlMs: picks.of([3, 10]) * tickMs }, 3),
       commands: newCommands(picks, picks.of([2, 1, 3, 0])),
@@ -95,6 +99,7 @@ export const sessions = modelOf("sessions", {
         startedAt: null,
         endedAt: null,
         metadata: null,
+        labels: { ...input.labels },
         ...stamped(now),
         hidden: { readyFrom: null },
       });
@@ -138,6 +143,29 @@ export const sessions = modelOf("sessions", {
         .toSorted((a, b) => (a.id < b.id ? -1 : 1))
         .map((command) => (command.state === "cancelling" ? command : cancelCommand(state, command, null)));
       return endSession(state, endByForce(state, session, active).session, "cancelled", reason);
+    },
+  },
+  update: {
+    weight: 3,
+    input: (picks, state) => {
+      const row = picks.row(state.sessions);
+      return {
+        sessionId: picks.idOf(row),
+        ...picks.optional("labels", picks.of(sessionLabels), 2),
+        ...picks.optional("metadata", picks.of([1, null]), 3),
+        ...picks.version(row),
+      };
+    },
+    run({ sessionId, labels, metadata, expectedVersion }, state) {
+      const before = get(state.sessions, "session", sessionId);
+      const after = { labels: labels ?? before.labels, metadata: metadata === undefined ? before.metadata : metadata };
+      if (isDeepStrictEqual(after, { labels: before.labels, metadata: before.metadata })) return before;
+      requireVersion(before, expectedVersion);
+      keepActive(state, sessionId);
+      const row = raised(state.sessions.get(sessionId) as Session, after, state.now);
+      state.put("sessions", sessionId, row);
+      state.change("session", { ...row, fence: null }, "update", sessionId);
+      return row;
     },
   },
   touch: {
@@ -189,11 +217,13 @@ export const sessions = modelOf("sessions", {
       ...picks.optional("state", picks.of(["running", ["pending", "running"], "failed"] as const) as "running"),
       ...picks.optional("requestedBy", picks.of(requesters), 4),
       ...picks.optional("commitSha", picks.of(commits), 4),
+      ...picks.optional("labels", picks.of([["team"], ["team=core"], ["team=core", "urgent"], ["team=other"]]), 3),
     }),
-    run: ({ repositoryId, state: wanted, requestedBy, commitSha }, state) =>
+    run: ({ repositoryId, state: wanted, requestedBy, commitSha, labels = [] }, state) =>
       page(
         state.sessions,
         (row) =>
+          has(row, labels) &&
           fits(repositoryId, row.repositoryId) &&
           fits(wanted, row.state) &&
           fits(requestedBy, row.requestedBy) &&

@@ -46,6 +46,11 @@ const repeatable: Readonly<Record<string, Prepare>> = {
     const { session } = await fixtures(store).session();
     return () => store.sessions.pin({ sessionId: session.id, expectedVersion: session.version });
   },
+  "sessions.update": async (store) => {
+    const { session } = await fixtures(store).session();
+    const { id: sessionId, version: expectedVersion } = session;
+    return () => store.sessions.update({ sessionId, labels: { a: "" }, metadata: [1], expectedVersion });
+  },
   "sessions.cancel": async (store) => {
     const { session } = await fixtures(store).claim();
     return () => store.sessions.cancel({ sessionId: session.id, expectedVersion: session.version });

@@ -156,6 +156,40 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       assert.deepEqual([whole.id, whole.commands[0]?.id, whole.artifacts.length], [session.id, command.id, 1]);
     });
 
+    test("labels of sessions are set, removed and listed, and a command that waits says why", async (t) => {
+      const { folder, url } = await open(t);
+      const store = await serve(t, url);
+      const cli = async (...args: readonly string[]) => {
+        const ended = await run(folder, [...args, "--url", url]);
+        assert.equal(ended.code, 0, ended.stderr);
+        return ended.stdout;
+      };
+      const { session, command } = await fixtures(store).command({ requires: ["gpu"] });
+      const metadata = ["--metadata", '{"ticket":17}'];
+      await cli("sessions", "update", session.id, "--label", "team=core", "urgent", "--label", "note=a=b", ...metadata);
+      const updated = await cli("sessions", "update", session.id, "--remove-label", "note");
+      assert.match(updated, /labels +team=core, urgent\n/);
+      assert.deepEqual((await store.sessions.get({ sessionId: session.id })).metadata, { ticket: 17 });
+      const ids = async (...args: readonly string[]) =>
+        rowsOf(await cli("sessions", "list", "--json", ...args)).map(({ id }) => id);
+      assert.deepEqual(await ids("--label", "team=core", "urgent"), [session.id]);
+      assert.deepEqual(await ids("--label", "team=other"), []);
+      assert.match(await cli("sessions", "show", session.id), /labels +team=core, urgent\n/);
+      const shown = () => cli("commands", "show", command.id);
+      assert.match(await shown(), /requires +gpu\n(?:.*\n)*waits +no runner is online\n/);
+      await fixtures(store).runner();
+      assert.match(await shown(), /waits +it requires gpu, and no runner that is online has gpu\n/);
+      await fixtures(store).runner({ labels: { gpu: "" } });
+      assert.match(await shown(), /waits +next, when a runner is free\n/);
+      const { reasons } = JSON.parse(await cli("commands", "show", command.id, "--json")) as { reasons: object[] };
+      assert.deepEqual(reasons, [{ kind: "queue", ahead: 0 }]);
+      for (const wrong of [
+        ["--metadata", "{"],
+        ["--label", "=x"],
+      ])
+        assert.equal((await run(folder, ["sessions", "update", session.id, ...wrong, "--url", url])).code, 2);
+    });
+
     test("a session shows its last outcome, a command its attempts, and lists those of a runner", async (t) => {
       const { folder, url } = await open(t);
       const store = await serve(t, url);

@@ -80,6 +80,7 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["runners list"],
     ["sessions list"],
     ["sessions show", [session.id], "rows"],
+    ["sessions update", [session.id, "--label", "team=core"]],
     ["worktrees list"],
     ["commands list", [], "rows"],
     ["commands show", [command.id], "rows"],

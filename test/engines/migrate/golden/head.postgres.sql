@@ -17,6 +17,7 @@
 -- 0017_debug_requests.postgres.sql bd3cf474e3c2bc3a5cbb6cb981ea8e73015077fe45a4529716215241d7614efa
 -- 0018_leased_consumers.postgres.sql f4372bc232bf8cca33de5466f5904b8c9046dc195a2f68a6f1addcdfe1b02dcc
 -- 0019_usage.postgres.sql 6fd45730b79651d112ad6750b82351d6d5e6ee4ed29055a3ead1e58c38ea3100
+-- 0020_session_labels.postgres.sql 2312ed7320a9fdfbaeb68ed00b896fd3f96a99e904c22adbeeb407169b1aa8c7
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -640,6 +641,19 @@ CREATE INDEX runners_page_of_name ON runners USING btree (name, created_at, id);
 
 CREATE INDEX runners_page_of_state ON runners USING btree (state, created_at, id);
 
+CREATE TABLE session_labels (
+  session_id uuid NOT NULL,
+  key text COLLATE "C" NOT NULL,
+  value text COLLATE "C" NOT NULL,
+  created_at timestamp with time zone NOT NULL,
+  CONSTRAINT session_labels_pkey PRIMARY KEY (session_id, key),
+  CONSTRAINT session_labels_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE
+);
+
+CREATE INDEX session_labels_key ON session_labels USING btree (key, created_at, session_id);
+
+CREATE INDEX session_labels_value ON session_labels USING btree (key, value, created_at, session_id);
+
 CREATE TABLE session_marks (
   session_id uuid NOT NULL,
   number bigint NOT NULL,
@@ -696,6 +710,7 @@ CREATE TABLE sessions (
   logs_pruned_at timestamp with time zone,
   requires text COLLATE "C" NOT NULL DEFAULT ''::text,
   ready_requires text COLLATE "C" NOT NULL DEFAULT ''::text,
+  labels json NOT NULL DEFAULT '{"json":{}}'::json,
   CONSTRAINT sessions_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
   CONSTRAINT sessions_active_commands_check CHECK (active_commands >= 0),
   CONSTRAINT sessions_check CHECK ((state = 'completed'::text OR state = 'failed'::text OR state = 'cancelled'::text OR state = 'expired'::text) = (ended_at IS NOT NULL)),

@@ -22,6 +22,7 @@
 -- 0020_debug_origins.sqlite.sql bd24666ad6376a62d8fcf67b8c56eb1c9ec77926f6ae3d6b06153186002ecb5e
 -- 0020_debug_threads.sqlite.sql 85565f00547973c1899c0bab501bf5de1ea2dbb70f7cfb1cbd9031fe5bf45c92
 -- 0021_debug_origins.sqlite.sql bd24666ad6376a62d8fcf67b8c56eb1c9ec77926f6ae3d6b06153186002ecb5e
+-- 0020_session_labels.sqlite.sql dcf503cd6444c7723c7895e7dcf8da866b06d6fce9d6e37185c294fb200d03cf
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -564,6 +565,18 @@ CREATE TABLE schema_migrations (
   applied_by TEXT NOT NULL
 ) STRICT;
 
+CREATE TABLE session_labels (
+  session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+  key TEXT NOT NULL,
+  value TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  PRIMARY KEY (session_id, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX session_labels_key ON session_labels (key, created_at, session_id);
+
+CREATE INDEX session_labels_value ON session_labels (key, value, created_at, session_id);
+
 CREATE TABLE session_marks (
   session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
   number INTEGER NOT NULL CHECK (number > 0),
@@ -612,7 +625,7 @@ CREATE TABLE sessions (
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL,
   -- The time at which the session ends, whatever it does.
-  deadline_at INTEGER, account_id TEXT REFERENCES accounts (id), last_command_id TEXT, last_command_state TEXT CHECK (last_command_state = 'succeeded' OR last_command_state = 'failed' OR last_command_state = 'timed_out' OR last_command_state = 'cancelled' OR last_command_state = 'lost'), last_exit_code INTEGER, last_signal TEXT, pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned = 0 OR pinned = 1), logs_pruned_at INTEGER, requires TEXT NOT NULL DEFAULT '', ready_requires TEXT NOT NULL DEFAULT '',
+  deadline_at INTEGER, account_id TEXT REFERENCES accounts (id), last_command_id TEXT, last_command_state TEXT CHECK (last_command_state = 'succeeded' OR last_command_state = 'failed' OR last_command_state = 'timed_out' OR last_command_state = 'cancelled' OR last_command_state = 'lost'), last_exit_code INTEGER, last_signal TEXT, pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned = 0 OR pinned = 1), logs_pruned_at INTEGER, requires TEXT NOT NULL DEFAULT '', ready_requires TEXT NOT NULL DEFAULT '', labels TEXT NOT NULL DEFAULT '{"json":{}}' CHECK (json_valid(labels)),
   CHECK ((state = 'completed' OR state = 'failed' OR state = 'cancelled' OR state = 'expired') = (ended_at IS NOT NULL)),
   CHECK ((worktree_id IS NULL) = (worktree_fence IS NULL)),
   CHECK ((ready_at IS NULL) = (ready_priority IS NULL)),
