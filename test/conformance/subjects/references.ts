@@ -126,7 +126,9 @@ const calls: Readonly<Record<string, Call>> = {
 
 /** The fields that only filter rows, or of which no row is required. */
 const exempt = (name: string): boolean =>
-  /\.list \w+$|^changes\.|^runners\.register bootId$|^sessions\.delete sessionId$|^debug\.\w+ threadId$|^tokens\.check /.test(name);
+  /\.list \w+$|^changes\.|^runners\.register bootId$|^sessions\.delete sessionId$|^debug\.\w+ threadId$|^tokens\.check /.test(
+    name,
+  );
 
 export function referencesConformance(backend: TestedBackend): void {
   it(`${backend.name}: a call is listed for every field that names a row`, () => {

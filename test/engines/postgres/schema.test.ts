@@ -276,6 +276,9 @@ const withoutForeignKey: readonly string[] = [
   "sessions.last_command_id",
   "sessions.requested_by",
   "tokens.public_id",
+  // Those of a limit: the token is a record of who had access.
+  "tokens.repository_ids",
+  "tokens.session_id",
   "worktrees.lease_owner",
 ];
 
