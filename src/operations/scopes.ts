@@ -1,5 +1,4 @@
-// The scopes that the operations need, and whose rows they touch.
-import { missingScopes } from "../model/tokens.ts";
+// The scopes that the operations need, and whose rows they touch. Loads no schema, because the command line reads it.
 import type { Scope } from "../model/vocabulary.ts";
 
 /**
@@ -188,5 +187,5 @@ export function neededScopes(
 
 /** Checks whether these scopes cover one. `admin` covers all; writing does not cover reading. */
 export function covers(scopes: readonly Scope[], needed: Scope): boolean {
-  return missingScopes([needed], scopes).length === 0;
+  return scopes.includes("admin") || scopes.includes(needed);
 }

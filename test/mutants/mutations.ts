@@ -711,7 +711,7 @@ export const mutations: readonly Mutation[] = [
     ["sets of commands that run count", "ended_at IS NULL`)}", "state = 'queued'`)}"],
   ]),
   ...mutate("src/model/labels.ts", subject("labels"), [
-    ["a value must be the same", " || has[label.slice(0, equals)] !== label.slice(equals + 1)", ""],
+    ["a value must be the same", " || (value !== undefined && has[key] !== value)", ""],
   ]),
   ...mutate("src/operations/sessionLabels.ts", subject("sessions: labels"), [
     ["labels that go are not found", "Object.keys(before).filter((key) => before[key] !== after[key]);", "[];"],

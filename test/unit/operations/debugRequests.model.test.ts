@@ -55,6 +55,7 @@ const run = fc.oneof(
 );
 const index = fc.nat(7);
 const kind = <const Kind extends string>(name: Kind) => fc.constant(name);
+// Real time passes too, so the times of the model differ by much more than a run takes.
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 10,
@@ -62,7 +63,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       kind: kind("ask"),
       command: fc.constantFrom("next", "continue", "scopes", "threads", "pause"),
       behind: fc.oneof({ weight: 5, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.constantFrom(-1, 1) }),
-      timeoutMs: fc.constantFrom(1_000, 60_000),
+      timeoutMs: fc.constantFrom(200_000, 600_000),
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: kind("repeat"), index }) },
@@ -78,7 +79,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ kind: kind("restart") }) },
   { weight: 1, arbitrary: fc.record({ kind: kind("close") }) },
-  { weight: 2, arbitrary: fc.record({ kind: kind("pass"), ms: fc.constantFrom(500, 2_000) }) },
+  { weight: 2, arbitrary: fc.record({ kind: kind("pass"), ms: fc.constantFrom(90_000, 400_000) }) },
   { weight: 1, arbitrary: fc.record({ kind: kind("reap") }) },
 );
 
