@@ -19,7 +19,7 @@ export function addMaintenance(program: Command, cli: CommandLine): void {
   storeCommand(
     group,
     "reap",
-    "Ends what has expired: leases, idle sessions, runners without a heartbeat, artifacts, idempotency keys.",
+    "Ends what has expired: leases, idle sessions, runners without a heartbeat, artifacts, requests of debuggers, idempotency keys.",
     ["maintenance reap", "maintenance reap --json"],
     "A server does this every second. Without a server nothing expires: what ran out meanwhile is kept for 30 seconds more, from the first call that writes.",
   ).action(async (flags: StoreFlags) => {
@@ -33,7 +33,10 @@ export function addMaintenance(program: Command, cli: CommandLine): void {
         unfinished = more;
       }
       const counts = Object.fromEntries(
-        Object.entries(all).map(([kind, ids]): [string, string] => [kind, String(ids.length)]),
+        Object.entries(all).map(([kind, ids]): [string, string] => [
+          kind.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`),
+          String(ids.length),
+        ]),
       );
       printFields(cli, flags, { ...all, keys }, { ...counts, keys: String(keys) });
     });

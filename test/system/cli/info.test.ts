@@ -91,7 +91,10 @@ suite("info and maintenance", { concurrency: 2 }, () => {
     const again = await run(folder, ["maintenance", "reap", "--url", url]);
     assert.deepEqual(
       [again.code, again.stdout],
-      [0, "worktrees  0\ncommands   0\nsessions   0\nrunners    0\nartifacts  0\nkeys       0\n"],
+      [
+        0,
+        "worktrees       0\ncommands        0\nsessions        0\nrunners         0\nartifacts       0\ndebug requests  0\nkeys            0\n",
+      ],
     );
   });
 });
