@@ -6,7 +6,7 @@ import type { Order } from "../model/vocabulary.ts";
 import { all, and, first, merge, type SqlValue, type Statement, sql, step, when } from "../sql.ts";
 import { countWithin, type Entity, largeBytesOf, type RowOf, tables } from "./rows.ts";
 
-interface PageInput {
+export interface PageInput {
   readonly order: Order;
   readonly since?: Date | undefined;
   readonly until?: Date | undefined;
@@ -84,7 +84,7 @@ export const listPage = step(function* <Name extends Entity, Filters extends str
 });
 
 /** The columns of a row that give its position in a list. */
-interface Keyed {
+export interface Keyed {
   readonly id: string;
   readonly created_at: number;
   readonly sequence: number;
@@ -105,7 +105,7 @@ export interface Key {
   upTo(row: Keyed, order: Order): Statement;
 }
 
-interface Range {
+export interface Range {
   readonly start: Statement | undefined;
   readonly end: Statement | undefined;
   readonly others: readonly (Statement | undefined)[];
