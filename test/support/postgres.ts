@@ -55,6 +55,8 @@ export async function ask<Row extends pg.QueryResultRow>(
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {
+    // The client reads times in this form alone, and the server of the tests has another one.
+    await client.query("SET DateStyle = 'ISO, YMD'");
     return (await client.query<Row>(text, [...values])).rows;
   } finally {
     await client.end();

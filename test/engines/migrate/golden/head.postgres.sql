@@ -17,7 +17,10 @@
 -- 0017_debug_requests.postgres.sql bd3cf474e3c2bc3a5cbb6cb981ea8e73015077fe45a4529716215241d7614efa
 -- 0018_leased_consumers.postgres.sql f4372bc232bf8cca33de5466f5904b8c9046dc195a2f68a6f1addcdfe1b02dcc
 -- 0019_usage.postgres.sql 6fd45730b79651d112ad6750b82351d6d5e6ee4ed29055a3ead1e58c38ea3100
--- 0020_session_labels.postgres.sql 2312ed7320a9fdfbaeb68ed00b896fd3f96a99e904c22adbeeb407169b1aa8c7
+-- 0020_debug_threads.postgres.sql 3d1a802cd4cd6f71c5aef05ac2c3c6ebe71cdcb0765e61be31c4dd692f42e7e0
+-- 0021_debug_origins.postgres.sql 33e20109fd34bffb73612b37173da4c09202a9ae79a7b62205226aa0890b00bb
+-- 0022_token_limits.postgres.sql 77061fb99a86ed7cf48af2a21fb764fe90caeb4d1045948cdfecf529241af14c
+-- 0023_session_labels.postgres.sql 2312ed7320a9fdfbaeb68ed00b896fd3f96a99e904c22adbeeb407169b1aa8c7
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -260,12 +263,16 @@ CREATE TABLE debug_breakpoints (
   version bigint NOT NULL DEFAULT 1,
   created_at timestamp with time zone NOT NULL,
   updated_at timestamp with time zone NOT NULL,
+  origin text COLLATE "C" NOT NULL DEFAULT 'client'::text,
+  as_of bigint NOT NULL DEFAULT 0,
+  CONSTRAINT debug_breakpoints_as_of_check CHECK (as_of >= 0),
   CONSTRAINT debug_breakpoints_check CHECK ((kind = 'source'::text) = (source_path IS NOT NULL)),
   CONSTRAINT debug_breakpoints_check1 CHECK ((kind = 'source'::text) = (line IS NOT NULL)),
   CONSTRAINT debug_breakpoints_check2 CHECK (bound IS NOT NULL OR adapter_id IS NULL),
   CONSTRAINT debug_breakpoints_debug_session_id_fkey FOREIGN KEY (debug_session_id) REFERENCES debug_sessions(id) ON DELETE CASCADE,
   CONSTRAINT debug_breakpoints_hit_count_check CHECK (hit_count >= 0),
   CONSTRAINT debug_breakpoints_kind_check CHECK (kind = 'source'::text OR kind = 'function'::text OR kind = 'data'::text OR kind = 'instruction'::text OR kind = 'exception'::text),
+  CONSTRAINT debug_breakpoints_origin_check CHECK (origin = 'client'::text OR origin = 'adapter'::text),
   CONSTRAINT debug_breakpoints_pkey PRIMARY KEY (id),
   CONSTRAINT debug_breakpoints_position_check CHECK ("position" >= 0),
   CONSTRAINT debug_breakpoints_version_check CHECK (version > 0)
@@ -274,6 +281,21 @@ CREATE TABLE debug_breakpoints (
 CREATE INDEX debug_breakpoints_adapter ON debug_breakpoints USING btree (debug_session_id, adapter_id) WHERE adapter_id IS NOT NULL;
 
 CREATE INDEX debug_breakpoints_source ON debug_breakpoints USING btree (debug_session_id, kind, "position");
+
+CREATE TABLE debug_early_reports (
+  debug_session_id uuid NOT NULL,
+  adapter_id bigint NOT NULL,
+  "position" bigint NOT NULL,
+  removed boolean NOT NULL,
+  bound json,
+  hit_count bigint NOT NULL,
+  CONSTRAINT debug_early_reports_debug_session_id_fkey FOREIGN KEY (debug_session_id) REFERENCES debug_sessions(id) ON DELETE CASCADE,
+  CONSTRAINT debug_early_reports_hit_count_check CHECK (hit_count >= 0),
+  CONSTRAINT debug_early_reports_pkey PRIMARY KEY (debug_session_id, adapter_id),
+  CONSTRAINT debug_early_reports_position_check CHECK ("position" > 0)
+);
+
+CREATE INDEX debug_early_reports_age ON debug_early_reports USING btree (debug_session_id, "position");
 
 CREATE TABLE debug_events (
   debug_session_id uuid NOT NULL,
@@ -289,9 +311,11 @@ CREATE TABLE debug_events (
   CONSTRAINT debug_events_debug_session_id_fkey FOREIGN KEY (debug_session_id) REFERENCES debug_sessions(id) ON DELETE CASCADE,
   CONSTRAINT debug_events_pkey PRIMARY KEY (debug_session_id, "position"),
   CONSTRAINT debug_events_position_check CHECK ("position" > 0),
-  CONSTRAINT debug_events_seq_check CHECK (seq > 0),
+  CONSTRAINT debug_events_seq_check CHECK (seq >= 0),
   CONSTRAINT debug_events_stop_epoch_check CHECK (stop_epoch >= 0)
 );
+
+CREATE INDEX debug_events_seq ON debug_events USING btree (debug_session_id, adapter_run, seq);
 
 CREATE TABLE debug_history (
   debug_session_id uuid NOT NULL,
@@ -385,6 +409,13 @@ CREATE TABLE debug_sessions (
   version bigint NOT NULL DEFAULT 1,
   created_at timestamp with time zone NOT NULL,
   updated_at timestamp with time zone NOT NULL,
+  others_stop_epoch bigint,
+  others_changed_epoch bigint NOT NULL DEFAULT 0,
+  others_last_event bigint NOT NULL DEFAULT 0,
+  stale_frame_ids json,
+  process json,
+  event_counts json,
+  closed_at timestamp with time zone,
   CONSTRAINT debug_sessions_adapter_run_check CHECK (adapter_run > 0),
   CONSTRAINT debug_sessions_breakpoint_count_check CHECK (breakpoint_count >= 0),
   CONSTRAINT debug_sessions_check CHECK ((state = 'stopped'::text) = (stop_reason IS NOT NULL)),
@@ -393,9 +424,13 @@ CREATE TABLE debug_sessions (
   CONSTRAINT debug_sessions_check3 CHECK (stop_reason IS NOT NULL OR hit_breakpoint_ids IS NULL),
   CONSTRAINT debug_sessions_check4 CHECK ((state = 'terminated'::text OR state = 'error'::text) = (ended_at IS NOT NULL)),
   CONSTRAINT debug_sessions_check5 CHECK (end_reason IS NULL OR ended_at IS NOT NULL),
+  CONSTRAINT debug_sessions_check6 CHECK (closed_at IS NULL OR ended_at IS NOT NULL),
   CONSTRAINT debug_sessions_command_id_fkey FOREIGN KEY (command_id) REFERENCES commands(id) ON DELETE CASCADE,
   CONSTRAINT debug_sessions_last_event_check CHECK (last_event >= 0),
   CONSTRAINT debug_sessions_next_position_check CHECK (next_position > 0),
+  CONSTRAINT debug_sessions_others_changed_epoch_check CHECK (others_changed_epoch >= 0),
+  CONSTRAINT debug_sessions_others_last_event_check CHECK (others_last_event >= 0),
+  CONSTRAINT debug_sessions_others_stop_epoch_check CHECK (others_stop_epoch > 0),
   CONSTRAINT debug_sessions_pkey PRIMARY KEY (id),
   CONSTRAINT debug_sessions_request_check CHECK (request = 'launch'::text OR request = 'attach'::text),
   CONSTRAINT debug_sessions_revision_check CHECK (revision > 0),
@@ -427,6 +462,29 @@ CREATE TABLE debug_stops (
   CONSTRAINT debug_stops_omitted_frames_check CHECK (omitted_frames >= 0),
   CONSTRAINT debug_stops_pkey PRIMARY KEY (debug_session_id, stop_epoch, thread_id),
   CONSTRAINT debug_stops_stop_epoch_check CHECK (stop_epoch > 0)
+);
+
+CREATE TABLE debug_threads (
+  debug_session_id uuid NOT NULL,
+  thread_id bigint NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  stop_epoch bigint,
+  changed_epoch bigint NOT NULL,
+  last_event bigint NOT NULL,
+  stop_reason text COLLATE "C",
+  stop_description text COLLATE "C",
+  hit_breakpoint_ids json,
+  awaits_place boolean NOT NULL,
+  stale_areas json,
+  CONSTRAINT debug_threads_changed_epoch_check CHECK (changed_epoch >= 0),
+  CONSTRAINT debug_threads_check CHECK (stop_reason IS NULL OR stop_epoch IS NOT NULL),
+  CONSTRAINT debug_threads_check1 CHECK (stop_description IS NULL OR stop_reason IS NOT NULL),
+  CONSTRAINT debug_threads_check2 CHECK (NOT awaits_place OR stop_reason IS NOT NULL),
+  CONSTRAINT debug_threads_check3 CHECK (hit_breakpoint_ids IS NULL OR stop_reason IS NOT NULL),
+  CONSTRAINT debug_threads_debug_session_id_fkey FOREIGN KEY (debug_session_id) REFERENCES debug_sessions(id) ON DELETE CASCADE,
+  CONSTRAINT debug_threads_last_event_check CHECK (last_event >= 0),
+  CONSTRAINT debug_threads_pkey PRIMARY KEY (debug_session_id, thread_id),
+  CONSTRAINT debug_threads_stop_epoch_check CHECK (stop_epoch > 0)
 );
 
 CREATE TABLE discarded_files (
@@ -789,6 +847,8 @@ CREATE TABLE tokens (
   created_at timestamp with time zone NOT NULL,
   updated_at timestamp with time zone NOT NULL,
   name_freed_at timestamp with time zone,
+  repository_ids text COLLATE "C",
+  session_id uuid,
   CONSTRAINT tokens_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
   CONSTRAINT tokens_check CHECK (revoked_reason IS NULL OR revoked_at IS NOT NULL),
   CONSTRAINT tokens_check1 CHECK (rotated_to IS NULL OR expires_at IS NOT NULL),
@@ -797,6 +857,7 @@ CREATE TABLE tokens (
   CONSTRAINT tokens_pkey PRIMARY KEY (id),
   CONSTRAINT tokens_public_id_check CHECK (length(public_id) = 10),
   CONSTRAINT tokens_public_id_key UNIQUE (public_id),
+  CONSTRAINT tokens_repository_ids_check CHECK (repository_ids <> ''::text),
   CONSTRAINT tokens_rotated_to_fkey FOREIGN KEY (rotated_to) REFERENCES tokens(id),
   CONSTRAINT tokens_scopes_check CHECK (scopes <> ''::text),
   CONSTRAINT tokens_secret_sha256_check CHECK (length(secret_sha256) = 64),
@@ -817,6 +878,8 @@ CREATE INDEX tokens_page ON tokens USING btree (created_at, id);
 CREATE INDEX tokens_page_of_account ON tokens USING btree (account_id, created_at, id);
 
 CREATE INDEX tokens_rotated_to ON tokens USING btree (rotated_to) WHERE rotated_to IS NOT NULL;
+
+CREATE INDEX tokens_session ON tokens USING btree (session_id) WHERE session_id IS NOT NULL;
 
 CREATE TABLE usage_days (
   kind text COLLATE "C" NOT NULL,
