@@ -31,6 +31,7 @@ const Cursor = z.strictObject({
     at: z.number().optional(),
     id: z.string().optional(),
     part: z.number().optional(),
+    attempt: z.number().optional(),
     partOf: z.string().optional(),
   }),
   rows: z.partialRecord(z.enum(retentionKinds), z.number()),

@@ -22,9 +22,19 @@ interface SessionToPrune {
 interface Treated {
   readonly used: number;
   readonly rows: number;
-  /** The progress in the session from which the next step continues; undefined when the session is done. */
-  readonly part: number | undefined;
+  /** The log of the session after which the next step continues; undefined when the session is done. */
+  readonly left: LogPosition | undefined;
 }
+
+/** The place of a log in its session. The logs begin after 0. */
+interface LogPosition {
+  /** The sequence number of its command. */
+  readonly part: number;
+  readonly attempt: number;
+}
+
+const logPositionOf = ({ part = 0, attempt = 0 }: Position): LogPosition => ({ part, attempt });
+const beforeLogs = logPositionOf({});
 
 interface Treatment {
   readonly kind: "sessions" | "logs";
@@ -33,7 +43,7 @@ interface Treatment {
   readonly ended: Statement;
   readonly kept: Statement;
   /** Removes some of a session. In a dry run it only counts. */
-  treat(session: SessionToPrune, part: number, walk: Walk, limit: number): Body<Treated>;
+  treat(session: SessionToPrune, from: LogPosition, walk: Walk, limit: number): Body<Treated>;
   /** Runs for the sessions that are done. Returns those that the feed names together. */
   finish(sessions: readonly SessionToPrune[], context: Context): Body<readonly string[]>;
 }
@@ -75,15 +85,15 @@ const walkSessions = step(function* (treatment: Treatment, walk: Walk) {
           if (!(yield* walk.mayRemove())) return refused;
           mayRemove = true;
         }
-        const part = position.partOf === session.id ? (position.part ?? 0) : 0;
+        const from = position.partOf === session.id ? logPositionOf(position) : beforeLogs;
         const treated: Treated =
           session.kept === 1
-            ? { used: 1, rows: 0, part: undefined }
-            : yield* treatment.treat(session, part, walk, limit - used);
+            ? { used: 1, rows: 0, left: undefined }
+            : yield* treatment.treat(session, from, walk, limit - used);
         used += treated.used;
         rows += treated.rows;
-        if (treated.part !== undefined) {
-          position = { ...position, part: treated.part, partOf: session.id };
+        if (treated.left !== undefined) {
+          position = { ...position, ...treated.left, partOf: session.id };
           isRead = false;
           break;
         }
@@ -133,15 +143,15 @@ const sessions: Treatment = {
     active_commands > 0 OR EXISTS (
       SELECT 1 FROM artifacts WHERE artifacts.session_id = sessions.id AND artifacts.pinned
     )`,
-  treat: step(function* ({ id }: SessionToPrune, _part: number, { dryRun, context }: Walk, limit: number) {
+  treat: step(function* ({ id }: SessionToPrune, _: LogPosition, { dryRun, context }: Walk, limit: number) {
     let used = sessionWeight;
     for (let left = !dryRun; left; ) {
       const some = yield* deleteSomeOfSession(id, context);
       used += some.rows;
       left = some.left;
-      if (left && used >= limit) return { used, rows: 0, part: 0 };
+      if (left && used >= limit) return { used, rows: 0, left: beforeLogs };
     }
-    return { used, rows: 1, part: undefined };
+    return { used, rows: 1, left: undefined };
   }),
   finish: step(function* (done: readonly SessionToPrune[], { changed, counted }: Context) {
     const ids = done.map(({ id }) => id);
@@ -160,12 +170,12 @@ const logs: Treatment = {
   setting: "logsMs",
   ended: sql`ended_at IS NOT NULL AND NOT pinned AND logs_pruned_at IS NULL`,
   kept: sql`active_commands > 0`,
-  treat: step(function* ({ id }: SessionToPrune, part: number, walk: Walk, limit: number) {
-    const { found, left } = yield* readLogs(id, part);
-    let [used, reached] = [1, part];
+  treat: step(function* ({ id }: SessionToPrune, from: LogPosition, walk: Walk, limit: number) {
+    const { found, left } = yield* readLogs(id, from);
+    let [used, reached] = [1, from];
     const gone: number[] = [];
     const { counted } = walk.context;
-    for (const { attempt_id, sequence, bytes, log_uri } of found) {
+    for (const { attempt_id, sequence, attempt, bytes, log_uri } of found) {
       // A log goes with its last chunk. Until then it is as one of which a part was dropped.
       const some = walk.dryRun
         ? { rows: 0, bytes: 0, left: false }
@@ -182,7 +192,7 @@ const logs: Treatment = {
         counted("log", "sealed", "pruned");
         counted("log_bytes", "sealed", undefined, bytes);
       }
-      reached = sequence;
+      reached = { part: sequence, attempt };
       if (used >= limit) break;
     }
     if (!walk.dryRun && gone.length > 0)
@@ -193,9 +203,7 @@ const logs: Treatment = {
           dropped_bytes = next_offset
         WHERE id IN (${valueList(gone)})`);
     const isDone = !left && gone.length === found.length;
-    // Attempts of the last command may be left. Those that went are not found again, unless this is a dry run.
-    const next = walk.dryRun ? reached : Math.max(part, reached - 1);
-    return { used, rows: gone.length, part: isDone ? undefined : next };
+    return { used, rows: gone.length, left: isDone ? undefined : reached };
   }),
   finish: step(function* (done: readonly SessionToPrune[], { now }: Context) {
     const ids = done.map(({ id }) => id);
@@ -207,16 +215,29 @@ const logs: Treatment = {
 /** The number of logs that a step reads of one session. */
 const logsPerRead = 64;
 
-/** Returns the first logs of a session that are left, from the commands after a sequence number on. */
-const readLogs = step(function* (sessionId: string, after: number) {
-  const found = yield* all<{ attempt_id: number; sequence: number; bytes: number; log_uri: string | null }>(sql`
+interface LogToPrune {
+  readonly attempt_id: number;
+  readonly sequence: number;
+  readonly attempt: number;
+  readonly bytes: number;
+  readonly log_uri: string | null;
+}
+
+/** Returns the first logs of a session that are left after a position. */
+const readLogs = step(function* (sessionId: string, { part: sequence, attempt }: LogPosition) {
+  const found = yield* all<LogToPrune>(sql`
     SELECT
       attempts.id AS attempt_id,
       commands.sequence,
+      attempts.attempt,
       attempts.next_offset - attempts.dropped_bytes AS bytes,
       attempts.log_uri
     FROM commands JOIN attempts ON attempts.command_id = commands.id
-    WHERE commands.session_id = ${sessionId} AND commands.sequence > ${after} AND attempts.log_state = 'sealed'
+    WHERE
+      commands.session_id = ${sessionId}
+      AND commands.sequence >= ${sequence}
+      AND (commands.sequence > ${sequence} OR attempts.attempt > ${attempt})
+      AND attempts.log_state = 'sealed'
     ORDER BY commands.sequence, attempts.attempt LIMIT ${logsPerRead}`);
   return { found, left: found.length === logsPerRead };
 });

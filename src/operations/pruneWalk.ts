@@ -13,6 +13,7 @@ export interface Position {
   readonly id?: string | undefined;
   /** The progress within a row that is not done, the next one, and the id of that row; or a sequence number. */
   readonly part?: number | undefined;
+  readonly attempt?: number | undefined;
   readonly partOf?: string | undefined;
 }
 

@@ -366,6 +366,23 @@ export function retentionConformance(backend: TestedBackend): void {
       assert.equal((await store.logs.read({ commandId: kept.command.id })).state, "sealed");
     });
 
+    alone("a step may end between two attempts of one command", async ({ store, clock }) => {
+      const { command, session } = await fixtures(store).command({ maxAttempts: 3 });
+      const { runner } = await fixtures(store).runner();
+      for (let n = 1; n <= 3; n++) {
+        const claim = await store.commands.claim({ runnerId: runner.id, sessionId: session.id });
+        const attempt = { commandId: command.id, fence: claim?.fence as number };
+        await store.logs.append({ ...attempt, offset: 0, data: bytes(`attempt ${n}\n`) });
+        if (n < 3) await store.commands.handBack(attempt);
+        else await store.commands.finish({ ...attempt, outcome: "succeeded" });
+      }
+      await store.sessions.complete({ sessionId: session.id });
+      clock.advance(31 * dayMs);
+      for (const limit of [2, 3, 4, 100])
+        assert.deepEqual(await prune(store, { kinds: ["logs"], limit, dryRun: true }), { logs: 3 });
+      assert.deepEqual(await prune(store, { kinds: ["logs"], limit: 2 }), { logs: 3 });
+    });
+
     alone("a large log goes in steps, and until then only lacks its beginning", async ({ store, clock }) => {
       const { claim, session } = await fixtures(store).claim();
       const commandId = claim.command.id;
