@@ -241,8 +241,7 @@ export class NodeBridge implements DrivenProgram, AskedProgram {
       case "setVariable":
         return await this.#atStop().setVariable(variablesReference, String(args.name), String(args.value));
       case "restartFrame":
-        this.#move = "next";
-        await this.#atStop().restartFrame(frameId);
+        await this.#leaveStop("next", (program) => program.restartFrame(frameId));
         return {};
       default:
         throw new InspectorError(`${command} is not supported by Node's inspector`);
@@ -256,11 +255,25 @@ export class NodeBridge implements DrivenProgram, AskedProgram {
 
   /** Moves the program on, and does not wait for its next stop. */
   async #moveOn(move: Move): Promise<object> {
-    this.#atStop();
-    this.#move = move;
-    this.#stoppedAt = undefined;
-    await this.#go(methods[move]);
+    await this.#leaveStop(move, () => this.#go(methods[move]));
     return move === "continue" ? { allThreadsContinued: true } : {};
+  }
+
+  /**
+   * Lets the program leave its stop. The debug session may say that the program runs before Node does: the stop is over
+   * from the first moment on, so that `follow` does not resume the program once more, at its next stop.
+   */
+  async #leaveStop(move: Move, leave: (program: PausedProgram) => Promise<unknown>): Promise<void> {
+    const [program, stoppedAt] = [this.#atStop(), this.#stoppedAt];
+    [this.#paused, this.#stoppedAt] = [undefined, undefined];
+    this.#move = move;
+    try {
+      await leave(program);
+    } catch (error) {
+      // It is still stopped, for example because this frame cannot be restarted.
+      if (this.#paused === undefined) [this.#paused, this.#stoppedAt] = [program, stoppedAt];
+      throw error;
+    }
   }
 
   /** Does what clients have asked for with a change of the debug session. */
@@ -309,7 +322,8 @@ export class NodeBridge implements DrivenProgram, AskedProgram {
       hitBreakpointIds,
       ...(isException ? { text: data?.description ?? String(data?.value) } : {}),
     });
-    if (applied) this.#stoppedAt = stopEpoch;
+    // A client may have moved the program on before this answer of the store has arrived.
+    if (applied && this.#paused === program) this.#stoppedAt = stopEpoch;
     const frames = await program.frames();
     const threads = [{ ...mainThread, totalFrames: callFrames.length, frames }];
     await this.#store.debug.putStop({ ...this.#reports.run, ...this.#reports.masking, stopEpoch, threads });

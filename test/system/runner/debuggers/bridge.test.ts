@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { type DebugView, type OwnedStore, openStore } from "../../../../src/index.ts";
 import type { BridgeOptions, NodeBridge } from "../../../../src/runner/debuggers/node/bridge.ts";
+import { Inspector } from "../../../../src/runner/debuggers/node/inspector.ts";
 import { fixtures } from "../../../../src/testing/index.ts";
 import { createWorktree, type DebuggedWorktree, launchBridge, lines } from "./debuggedProgram.ts";
 
@@ -223,4 +224,33 @@ test("a session that ends while the program is stopped closes the debug session 
   await bridge.ended;
   const { debugSession } = await store.debug.get({ debugSessionId: bridge.debugSession.id });
   assert.deepEqual([debugSession.state, debugSession.endReason], ["terminated", "session_ended"]);
+});
+
+test("a program whose frame is restarted is not resumed once more when the store says first that it runs", async (t) => {
+  const worktree = createWorktree();
+  const store = await openStore({ url: worktree.url });
+  t.after(() => store.close());
+  const bridge = await launch(t, store, worktree);
+  await bridge.setBreakpoints(worktree.path, [{ line: lines.square }]);
+  await bridge.start();
+  await bridge.move("continue");
+  const stopped = await store.debug.get({ debugSessionId: bridge.debugSession.id });
+  const { stopEpoch } = stopped.debugSession;
+  const running: DebugView = {
+    ...stopped,
+    debugSession: { ...stopped.debugSession, state: "running", stopEpoch: stopEpoch + 1 },
+  };
+  const sent: string[] = [];
+  const { send } = Inspector.prototype;
+  t.mock.method(Inspector.prototype, "send", async function (this: Inspector, method: string, params?: object) {
+    sent.push(method);
+    if (method === "Debugger.restartFrame") await bridge.follow(running);
+    return await send.call(this, method, params);
+  });
+  assert.deepEqual(await bridge.answer("goto", {}), {
+    success: false,
+    message: "goto is not supported by Node's inspector",
+  });
+  assert.deepEqual(await bridge.answer("restartFrame", { frameId: 1 }), { success: true, body: {} });
+  assert.deepEqual(sent, ["Debugger.restartFrame"]);
 });
