@@ -140,6 +140,7 @@ function watch(db: Database.Database): void {
     CREATE TEMP TABLE touched (entity TEXT, id TEXT, version INTEGER, raised INTEGER, what TEXT);
     CREATE TEMP TABLE feed (entity TEXT, entity_id TEXT, op TEXT, entity_version INTEGER, detail TEXT);
     CREATE INDEX temp.feed_entity ON feed (entity, entity_id);
+    CREATE INDEX temp.touched_entity ON touched (entity, id);
     CREATE TEMP TRIGGER changes_inserted AFTER INSERT ON main.changes BEGIN
       INSERT INTO feed VALUES (NEW.entity, NEW.entity_id, NEW.op, NEW.entity_version, NEW.detail);
     END`);
