@@ -54,6 +54,7 @@ export type CountedEntity =
   | "file"
   | "log"
   | "log_bytes"
+  | "patch"
   | "repository"
   | "runner"
   | "session"

@@ -34,6 +34,7 @@ export type { Health, HealthChecks } from "./model/health.ts";
 export { newId } from "./model/ids.ts";
 export type { Chunk, LogMark, LogPage, SessionLogItem, SessionLogPage } from "./model/logs.ts";
 export { defaultSecretNames } from "./model/masking.ts";
+export type { Patch } from "./model/patches.ts";
 export type { Repository } from "./model/repositories.ts";
 export type { FeedConsumer, Pruned, RepositoryRetention, Retention, RetentionSettings } from "./model/retention.ts";
 export type { Runner } from "./model/runners.ts";

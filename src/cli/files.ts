@@ -31,7 +31,7 @@ export function addFiles(program: Command, cli: CommandLine): void {
   storeCommand(
     group,
     "collect",
-    "Removes the files of artifacts that have ended or were deleted, and logs that have left the store.",
+    "Removes the files of artifacts and patches that have ended or were deleted, and logs that have left the store.",
     [
       "files collect --folder /srv/artifacts --dry-run",
       "files collect --folder /srv/artifacts",
@@ -40,7 +40,10 @@ export function addFiles(program: Command, cli: CommandLine): void {
     ],
     "Only files in these folders and their subfolders are removed. Others are left alone, with the reason in `files list`. A file is due a minute after the store has ceased to need it. A server that has the log archive removes logs from there by itself.",
   )
-    .option("--folder <path...>", "a folder in which files of artifacts may be removed; several may be named")
+    .option(
+      "--folder <path...>",
+      "a folder in which files of artifacts and patches may be removed; several may be named",
+    )
     .option("--log-archive <folder>", "the log archive from which logs are removed that have left the store")
     .addOption(new Option("--watch", "go on until Ctrl-C, and remove files as they become due").conflicts("dryRun"))
     .option("--dry-run", "remove nothing, and say what would be removed")
@@ -48,7 +51,7 @@ export function addFiles(program: Command, cli: CommandLine): void {
       if (kindsOf(flags).length === 0)
         throw new StoreError(
           "invalid_input",
-          "name the folders of artifacts with --folder, or a log archive with --log-archive",
+          "name the folders of artifacts and patches with --folder, or a log archive with --log-archive",
         );
       if (flags.dryRun === true) return await showDue(cli, flags);
       const { collectFiles } = await import("../collector/collectFiles.ts");

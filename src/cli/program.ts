@@ -21,6 +21,7 @@ import { addInfo } from "./info.ts";
 import { addLogs } from "./logs.ts";
 import { addMaintenance } from "./maintenance.ts";
 import { addMigrate } from "./migrate.ts";
+import { addPatches } from "./patches.ts";
 import { addRepositories } from "./repositories.ts";
 import { addRunners } from "./runners.ts";
 import { addServe } from "./serve.ts";
@@ -41,6 +42,7 @@ const groups: readonly ((program: Command, cli: CommandLine) => void)[] = [
   addWorktrees,
   addCommands,
   addArtifacts,
+  addPatches,
   addFiles,
   addLogs,
   addChanges,

@@ -29,7 +29,7 @@ export interface CollectOptions {
    * this is for a store whose servers do not have it.
    */
   readonly logArchive?: { readonly folder: string } | LogArchive;
-  /** The kinds of files. By default those of artifacts, and logs if `logArchive` is given. */
+  /** The kinds of files. By default those of artifacts and patches, and logs if `logArchive` is given. */
   readonly kinds?: FileKind | FileKind[];
   /** The name of this collector, for people. By default the host and the process. */
   readonly owner?: string;
@@ -58,7 +58,7 @@ export async function collectFiles(store: Pick<Store, "files">, options: Collect
   const { folders = [], remove, once = false, signal, onFile } = options;
   const archive = options.logArchive === undefined ? undefined : namedArchive(options.logArchive);
   const {
-    kinds = archive === undefined ? "artifact" : ["artifact", "log"],
+    kinds = archive === undefined ? ["artifact", "patch"] : ["artifact", "patch", "log"],
     owner = `collector ${process.pid} on ${hostname()}`.slice(0, 200),
   } = options;
   const total = { removed: 0, failed: 0 };

@@ -271,6 +271,13 @@ export const metricFamilies: readonly MetricFamily[] = [
   rowsOf("debug_sessions", debugStates, "Debug sessions"),
   rowsOf("artifacts", artifactStates, "Artifacts"),
   rowsOf("logs", logStates, "Logs of attempts"),
+  family({
+    name: "debug_server_patches",
+    type: "gauge",
+    of: "store",
+    help: "Recorded patches.",
+    samples: ({ stats }) => one(stats && (stats.rows.patches?.recorded ?? 0)),
+  }),
   family<"kind">({
     name: "debug_server_discarded_files",
     type: "gauge",

@@ -268,7 +268,7 @@ export interface DebugThreadsTable {
 
 export interface DiscardedFilesTable {
   readonly id: Column<string>;
-  readonly kind: Column<"artifact" | "log">;
+  readonly kind: Column<"artifact" | "log" | "patch">;
   readonly uri: Column<string>;
   readonly size_bytes: Column<number | null>;
   readonly session_id: Column<string | null>;
@@ -332,6 +332,17 @@ export interface LogMovesTable {
   readonly fence: Column<number>;
   readonly uri: Column<string | null>;
   readonly due_at: Column<Milliseconds>;
+}
+
+export interface PatchesTable {
+  readonly id: Column<string>;
+  readonly sha256: Column<string>;
+  readonly uri: Column<string>;
+  readonly size_bytes: Column<number | null>;
+  readonly last_used_at: Column<Milliseconds>;
+  readonly version: Column<number>;
+  readonly created_at: Column<Milliseconds>;
+  readonly updated_at: Column<Milliseconds>;
 }
 
 export interface PrunedTable {
@@ -543,6 +554,7 @@ export interface DebugServerDatabase {
   readonly log_blocks: LogBlocksTable;
   readonly log_chunks: LogChunksTable;
   readonly log_moves: LogMovesTable;
+  readonly patches: PatchesTable;
   readonly pruned: PrunedTable;
   readonly repositories: RepositoriesTable;
   readonly repository_places: RepositoryPlacesTable;

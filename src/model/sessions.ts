@@ -9,7 +9,7 @@
 import { z } from "zod";
 import { boolean, integer, json, lines, nullable, oneOf, type RawOf, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
-import { CommitSha, filledText, Hash, Id, Json, Name, NewId } from "./fields.ts";
+import { CommitSha, filledText, Id, Json, Name, NewId } from "./fields.ts";
 import { Requires, SessionLabels } from "./labels.ts";
 import { commandOutcomes, type SessionState, sessionStates } from "./vocabulary.ts";
 
@@ -27,6 +27,9 @@ export const Session = row({
   accountId: nullable(text),
   requestedBy: nullable(text),
   commitSha: text,
+  /** The recorded patch at `patchUri`. Null without a patch, and for one that is not recorded under this uri. */
+  patchId: nullable(text),
+  /** The SHA-256 of the patch. */
   patchHash: nullable(text),
   patchUri: nullable(text),
   /** The labels that a runner must have to get any of its commands. */
@@ -63,11 +66,18 @@ export const Session = row({
 export type Session = ValueOf<typeof Session>;
 export type SessionRow = RawOf<typeof Session>;
 
+/** The SHA-256 of a patch. `sha256:` in front of it, as registries write it, is left out. */
+const PatchHash = z
+  .string()
+  .overwrite((hash) => hash.replace(/^sha256:/i, "").toLowerCase())
+  .regex(/^[0-9a-f]{64}$/, { error: "must be a SHA-256, 64 hexadecimal digits" })
+  .describe("SHA-256 in hexadecimal");
+
 export const sessionFields = {
   id: NewId,
   repositoryId: Id,
   commitSha: CommitSha,
-  patchHash: Hash.optional(),
+  patchHash: PatchHash.optional(),
   patchUri: filledText(4096).optional(),
   requestedBy: Name.optional(),
   /** The labels that a runner must have to get any of its commands: `key` for any value, or `key=value`. */

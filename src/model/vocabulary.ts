@@ -56,8 +56,8 @@ export type RunnerState = (typeof runnerStates)[number];
 export const artifactKinds = ["log", "coverage", "junit", "core-dump", "custom"] as const;
 export type ArtifactKind = (typeof artifactKinds)[number];
 
-/** The kinds of files that the store no longer needs: those of artifacts, and objects of archived logs. */
-export const fileKinds = ["artifact", "log"] as const;
+/** The kinds of files that the store no longer needs. A server that has the log archive removes those of logs (D-146). */
+export const fileKinds = ["artifact", "log", "patch"] as const;
 export type FileKind = (typeof fileKinds)[number];
 
 export const artifactStates = ["pending", "ready", "failed", "deleted"] as const;
@@ -129,6 +129,7 @@ export const retentionKinds = [
   "worktrees",
   "runners",
   "tokens",
+  "patches",
   "files",
   "usage",
   "changes",

@@ -38,6 +38,7 @@ export const countedTables: Readonly<Record<CountedEntity, CountedTable>> = {
     state: sql`log_state`,
     amount: sql`CASE WHEN log_state = 'sealed' THEN next_offset - dropped_bytes ELSE 0 END`,
   },
+  patch: { table: sql`patches`, state: sql`'recorded'`, amount: one, name: "patches" },
   repository: {
     table: sql`repositories`,
     state: sql`CASE WHEN archived_at IS NULL THEN 'active' ELSE 'archived' END`,

@@ -1,8 +1,9 @@
 // Files that the store no longer needs. Whatever ends or deletes artifacts calls `discardFiles` before, so that a collector
-// learns of their files; objects of archived logs go through `discardLog`. Whatever names a file again calls `reclaimFile`.
+// learns of their files; patches go through `discardFile`, objects of archived logs through `discardLog`. Whatever names a file again calls `reclaimFile`.
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { idOfObject } from "../model/archiveKeys.ts";
+import type { DiscardedFileRow } from "../model/files.ts";
 import type { FileKind } from "../model/vocabulary.ts";
 import { fail } from "../operation.ts";
 import { change, first, forUpdate, type Statement, sql, step } from "../sql.ts";
@@ -32,6 +33,33 @@ export const discardFiles = step(function* (condition: Statement, context: Conte
   if (count === 0) return;
   context.counted("file", undefined, "artifact", count);
   context.wake(filesTopic);
+});
+
+/** Hands out a file that nothing names any more, after `limits.fileGraceMs`, as the row that named it described it. */
+export const discardFile = step(function* (
+  file: Pick<DiscardedFileRow, "id" | "kind" | "uri" | "size_bytes">,
+  context: Context,
+) {
+  const { now, limits, counted, wake } = context;
+  const count = yield* change(sql`
+    INSERT INTO discarded_files (
+      id,
+      kind,
+      uri,
+      size_bytes,
+      due_at,
+      created_at
+    ) VALUES (
+      ${file.id},
+      ${file.kind},
+      ${file.uri},
+      ${file.size_bytes},
+      ${after(now, limits.fileGraceMs)},
+      ${now}
+    )
+    ON CONFLICT DO NOTHING`);
+  counted("file", undefined, file.kind, count);
+  wake(filesTopic);
 });
 
 /**

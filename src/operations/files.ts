@@ -1,4 +1,4 @@
-// Files to remove, of artifacts that have ended or were deleted, and objects of archived logs that are gone. A collector
+// Files to remove: of artifacts and patches that have ended or were deleted, and objects of archived logs that are gone. A collector
 // claims them, removes them, and acknowledges that.
 import { z } from "zod";
 import { after } from "../clock.ts";
@@ -33,9 +33,9 @@ const Claimed = z.strictObject({ id: Id, fence: z.int().positive() });
  * Result   { files, left }: remove each, then call files.acknowledge with its id and fence; a file that does not exist
  *          counts as removed. Empty when there is none. left: true when a step has found only files that are named
  *          again; the client then repeats the call by itself
- * Effect   a file that another ready artifact has is not handed out; it is when that artifact ends. From its first claim
+ * Effect   a file that another ready artifact or a patch has is not handed out; it is when that one goes. From its first claim
  *          on until it is acknowledged, nothing can be recorded at its uri (D-111)
- * Cost     1 statement by index for each kind, and 2 for each file
+ * Cost     1 statement by index for each kind, and 3 for each file
  */
 export const claim = operation({
   access: "write",
@@ -70,7 +70,7 @@ export const claim = operation({
   },
 });
 
-/** Claims files of a kind, and forgets those that an artifact has. Returns the number of these too. */
+/** Claims files of a kind, and forgets those that another row has. Returns the number of these too. */
 const claimOfKind = step(function* (
   kind: FileKind,
   { owner, ttlMs, limit }: { readonly owner: string; readonly ttlMs: number; readonly limit: number },
@@ -83,10 +83,7 @@ const claimOfKind = step(function* (
   const claimed: DiscardedFileRow[] = [];
   const dueAt = after(now, ttlMs);
   for (const row of due) {
-    const isNamed =
-      kind === "artifact" &&
-      (yield* first(sql`SELECT id FROM artifacts WHERE ${hasUri(row.uri)} AND state = 'ready' LIMIT 1`)) !== undefined;
-    if (isNamed) {
+    if (kind !== "log" && (yield* isNamed(row.uri))) {
       yield* change(sql`DELETE FROM discarded_files WHERE id = ${row.id}`);
       counted("file", kind, undefined);
       continue;
@@ -101,6 +98,13 @@ const claimOfKind = step(function* (
     claimed.push({ ...row, owner, fence, due_at: dueAt.getTime() });
   }
   return { claimed, named: due.length - claimed.length };
+});
+
+/** Checks whether a row of any kind has the file at this uri. Stores that name files by their content share them. */
+const isNamed = step(function* (uri: string) {
+  const artifact = sql`SELECT id FROM artifacts WHERE ${hasUri(uri)} AND state = 'ready' LIMIT 1`;
+  const patch = sql`SELECT id FROM patches WHERE ${hasUri(uri)} LIMIT 1`;
+  return (yield* first(artifact)) !== undefined || (yield* first(patch)) !== undefined;
 });
 
 /** Returns the time until the next file is due. It may be over, when other transactions have locked those that are. */

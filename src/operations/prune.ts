@@ -55,7 +55,7 @@ const rowsPerStep = 256;
  * Effect   whole chains go: a session with its commands, attempts, logs, artifacts and debug sessions. Pinned sessions
  *          stay with all of that, and so do sessions with a pinned artifact. A log that went has the state `pruned`.
  *          One row of changes for each step and kind, whose detail has the ids; and one for each artifact with a uri and
- *          each session with a patchUri
+ *          each session with a patchUri of no recorded patch
  * Cost     at most `limit` rows; lane background
  */
 export const prune = operation({

@@ -13,6 +13,7 @@ interface SessionToPrune {
   readonly ended_at: number;
   readonly version: number;
   readonly state: string;
+  /** The uri of a patch that is not recorded. */
   readonly patch_uri: string | null;
   /** 1 when the session stays: a command of it is active, or an artifact is pinned. */
   readonly kept: number;
@@ -125,7 +126,7 @@ const readSessions = step(function* (
       ended_at,
       version,
       state,
-      patch_uri,
+      CASE WHEN patch_id IS NULL THEN patch_uri END AS patch_uri,
       (${kept}) AS kept
     FROM sessions
     WHERE ${and(sql`repository_id = ${repositoryId as string}`, ended, sql`ended_at <= ${before}`, isAfter)}

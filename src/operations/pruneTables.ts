@@ -2,15 +2,16 @@
 // time of their end, along an index, and stay while another row names them.
 import { after } from "../clock.ts";
 import type { Context, CountedEntity } from "../context.ts";
-import { all, and, type Statement, skipLocked, sql, step, valueList, when } from "../sql.ts";
+import { all, and, type Body, type Statement, skipLocked, sql, step, valueList, when } from "../sql.ts";
 import { countedTables } from "./counters.ts";
 import { deleteSomeOfDebugSession } from "./debugState.ts";
+import { isPatchNamed, removePatches } from "./patchState.ts";
 import { notePruned, nothing, refused, type Walk, type Walked } from "./pruneWalk.ts";
 
 /** A table whose ended rows go. */
 interface Source {
-  readonly kind: "debug" | "artifacts" | "worktrees" | "runners" | "tokens" | "files";
-  readonly setting: "debugMs" | "artifactsMs" | "worktreesMs" | "runnersMs" | "tokensMs" | "filesMs";
+  readonly kind: "debug" | "artifacts" | "worktrees" | "runners" | "tokens" | "patches" | "files";
+  readonly setting: "debugMs" | "artifactsMs" | "worktreesMs" | "runnersMs" | "tokensMs" | "patchesMs" | "filesMs";
   readonly table: Statement;
   readonly entity: CountedEntity;
   /** The time of the end, in the words of the index on it; null while there is none. */
@@ -19,6 +20,8 @@ interface Source {
   readonly kept: Statement;
   /** True when rows of debug sessions belong to it. */
   readonly hasRows?: true;
+  /** Removes locked rows that fulfill a condition, when more belongs to it than a DELETE, each with a row of changes. */
+  readonly remove?: (condition: Statement, context: Context) => Body<readonly { readonly id: string }[]>;
 }
 
 const sources: readonly Source[] = [
@@ -70,6 +73,15 @@ const sources: readonly Source[] = [
       OR EXISTS (SELECT 1 FROM tokens AS other WHERE other.rotated_to = tokens.id)`,
   },
   {
+    kind: "patches",
+    setting: "patchesMs",
+    table: sql`patches`,
+    entity: "patch",
+    time: sql`last_used_at`,
+    kept: isPatchNamed,
+    remove: removePatches,
+  },
+  {
     kind: "files",
     setting: "filesMs",
     table: sql`discarded_files`,
@@ -118,16 +130,24 @@ const walkTable = step(function* (source: Source, walk: Walk) {
       walk,
     );
   const gone = locked.length === 0 ? [] : yield* removeUnlessKept(source, [...free], context);
-  yield* notePruned(kind, gone.length, gone, context);
+  yield* notePruned(kind, gone.length, source.remove === undefined ? gone : [], context);
   return { ...walked, rows: gone.length };
 });
 
 /** Deletes locked rows that no other row names by now, and returns their ids. */
 const removeUnlessKept = step(function* (
-  { table, entity, kept }: Source,
+  { table, entity, kept, remove }: Source,
   ids: readonly string[],
-  { counted }: Context,
+  context: Context,
 ) {
+  const { counted } = context;
+  if (remove !== undefined) {
+    const gone: readonly { readonly id: string }[] = yield* remove(
+      sql`id IN (${valueList(ids)}) AND NOT (${kept})`,
+      context,
+    );
+    return gone.map(({ id }) => id);
+  }
   const rows = yield* all<{ id: string; state: string }>(sql`
     DELETE FROM ${table} WHERE id IN (${valueList(ids)}) AND NOT (${kept})
     RETURNING id, ${countedTables[entity].state} AS state`);

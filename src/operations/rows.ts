@@ -5,6 +5,7 @@ import type { RawOf } from "../model/codec.ts";
 import type { CommandRow } from "../model/commands.ts";
 import type { DebugSessionRow } from "../model/debug.ts";
 import type { DiscardedFileRow } from "../model/files.ts";
+import type { PatchRow } from "../model/patches.ts";
 import type { Repository } from "../model/repositories.ts";
 import type { Runner } from "../model/runners.ts";
 import type { SessionRow } from "../model/sessions.ts";
@@ -20,6 +21,7 @@ export interface RowOf {
   readonly command: CommandRow;
   readonly debug_session: DebugSessionRow;
   readonly file: DiscardedFileRow;
+  readonly patch: PatchRow;
   readonly repository: RawOf<typeof Repository>;
   readonly runner: RawOf<typeof Runner>;
   readonly session: SessionRow;
@@ -35,6 +37,7 @@ export const tables: Readonly<Record<Entity, Statement>> = {
   command: sql`commands`,
   debug_session: sql`debug_sessions`,
   file: sql`discarded_files`,
+  patch: sql`patches`,
   repository: sql`repositories`,
   runner: sql`runners`,
   session: sql`sessions`,
@@ -57,6 +60,7 @@ export const largeBytesOf = {
   file: textBytes(sql`uri`, sql`last_error`),
   repository: textBytes(sql`remote_url`, sql`description`, sql`settings`, sql`worktree_root`, sql`retention`),
   runner: textBytes(sql`labels`),
+  patch: textBytes(sql`uri`),
   session: textBytes(sql`patch_uri`, sql`metadata`, sql`labels`),
   worktree: textBytes(sql`path`),
 } satisfies Partial<Record<Entity, Statement>>;

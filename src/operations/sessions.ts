@@ -20,6 +20,7 @@ import { enqueueCommands } from "./commands.ts";
 import { invalidTransition, notFound, requireState } from "./failures.ts";
 import { endByForce } from "./forcedEnd.ts";
 import { filter, listPage } from "./paging.ts";
+import { patchOfSession } from "./patchState.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { ReserveInput, reserveWorktree } from "./reservation.ts";
 import { findRow, getRow, lockRow } from "./rows.ts";
@@ -41,10 +42,14 @@ import { requireVersion } from "./versions.ts";
  *          used. reserve: the fields id, runnerId, owner, ttlMs, environmentHash and path of worktrees.reserve. Only
  *          the runner that holds the worktree can claim the session's commands: with an owner and no runnerId, nobody
  *          can while that lease lasts. requires: labels that a runner must have to get any of its commands. commands: as in commands.enqueue, at most 500. tokenId: the token under which
- *          the session was requested; it may be revoked or expired
+ *          the session was requested; it may be revoked or expired. patchHash: the SHA-256 of a patch. Alone, it names a
+ *          recorded one (patches.find, patches.record). With patchUri, the patch is recorded unless its hash is known; a
+ *          session that names another uri than the recorded one does not refer to the recorded patch. patchUri without a
+ *          hash is for data URIs: the runner of this package checks every other patch
  * Result   { session, lease, commands }; lease is null without `reserve`
- * Fails    not_found | invalid_transition when the repository is archived | conflict { reason: "exists" } | the
- *          failures of worktrees.reserve and commands.enqueue
+ * Fails    not_found, also for the hash of a patch that is not known and has no patchUri | invalid_transition when the
+ *          repository is archived | conflict { reason: "exists" } | conflict { reason: "discarded" } when a collector is
+ *          removing the file at patchUri | the failures of worktrees.reserve and commands.enqueue
  */
 export const create = operation({
   access: "write",
@@ -61,6 +66,7 @@ export const create = operation({
     if ((yield* findRow("session", input.id)) !== undefined)
       fail("conflict", { reason: "exists", sessionId: input.id }, `session ${input.id} exists already`);
     const token = input.tokenId === undefined ? undefined : yield* keepToken(input.tokenId);
+    const patch = yield* patchOfSession(input, context);
     yield* change(sql`
       INSERT INTO sessions (
         id,
@@ -69,6 +75,7 @@ export const create = operation({
         account_id,
         requested_by,
         commit_sha,
+        patch_id,
         patch_hash,
         patch_uri,
         requires,
@@ -90,8 +97,9 @@ export const create = operation({
         ${token?.account_id ?? null},
         ${input.requestedBy ?? null},
         ${input.commitSha},
+        ${patch?.id ?? null},
         ${input.patchHash ?? null},
-        ${input.patchUri ?? null},
+        ${input.patchUri ?? patch?.uri ?? null},
         ${labelSetOf(input.requires)},
         'pending',
         ${input.maxParallel},
@@ -265,8 +273,8 @@ const unlabelled = { key: undefined, label: undefined, otherLabels: undefined };
  *
  * Input    accountId: the account of the token under which the session was requested. labels: 1 .. 8 labels that a session
  *          must have, `key` with any value or `key=value`
- * Cost     1 statement along an index. With filters besides the first of labels (its first one), commitSha, tokenId, accountId, requestedBy,
- *          repositoryId (which may go with state) and state, 2 statements that read at most 5 000 rows
+ * Cost     1 statement along an index. With filters besides the first of labels (its first one), commitSha, patchId, tokenId,
+ *          accountId, requestedBy, repositoryId (which may go with state) and state, 2 statements that read at most 5 000 rows
  */
 export const list = operation({
   access: "read",
@@ -276,6 +284,7 @@ export const list = operation({
     requestedBy: Name.optional(),
     accountId: Id.optional(),
     tokenId: Id.optional(),
+    patchId: Id.optional(),
     commitSha: CommitSha.optional(),
     labels: LabelFilter.optional(),
   }),
@@ -289,6 +298,7 @@ export const list = operation({
         label,
         otherLabels,
         commit: filter(sql`commit_sha`, input.commitSha),
+        patch: filter(sql`patch_id`, input.patchId),
         token: filter(sql`token_id`, input.tokenId),
         account: filter(sql`account_id`, input.accountId),
         requester: filter(sql`requested_by`, input.requestedBy),
@@ -298,6 +308,7 @@ export const list = operation({
       indexes: [
         ["label"],
         ["commit"],
+        ["patch"],
         ["token"],
         ["account"],
         ["requester"],
@@ -342,7 +353,8 @@ export { remove as delete };
  *          | conflict { reason: "pinned", sessionId } while the session is pinned, or with artifactId while an artifact
  *          of it is; nothing is deleted, unless it was pinned between two steps
  * Effect   one row of changes for each artifact, whose detail has its uri, and one for the session, whose detail has
- *          its patchUri. The files of the artifacts go to a collector (files.claim); a patch is left to its owner
+ *          its patchUri if it referred to no recorded patch: that file is left to its owner. The files of the artifacts go
+ *          to a collector (files.claim). A recorded patch stays until patches.delete, or until retention removes it
  */
 const remove = operation({
   access: "write",
@@ -375,7 +387,7 @@ const remove = operation({
       op: "delete",
       version: session.version + 1,
       sessionId,
-      detail: session.patch_uri === null ? undefined : { patchUri: session.patch_uri },
+      detail: session.patch_uri === null || session.patch_id !== null ? undefined : { patchUri: session.patch_uri },
     });
     return { deleted: 1 };
   },

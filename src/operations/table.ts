@@ -23,6 +23,7 @@ import * as logMoves from "./logMoves.ts";
 import * as logRead from "./logRead.ts";
 import * as maintenance from "./maintenance.ts";
 import * as observing from "./observing.ts";
+import * as patches from "./patches.ts";
 import * as prune from "./prune.ts";
 import * as repositories from "./repositories.ts";
 import * as retention from "./retention.ts";
@@ -107,6 +108,13 @@ export const operations = {
     list: artifacts.list,
     delete: artifacts.delete,
     pin: artifacts.pin,
+  },
+  patches: {
+    record: patches.record,
+    get: patches.get,
+    find: patches.find,
+    list: patches.list,
+    delete: patches.delete,
   },
   files: { claim: files.claim, acknowledge: files.acknowledge, fail: files.fail, list: files.list },
   accounts: {

@@ -150,6 +150,12 @@ export function fixtures(store: Store) {
     return await store.artifacts.record({ name, ...content, ...owner, ...input });
   };
 
+  /** Records a patch that no session refers to yet. */
+  const patch = async (input: Input<Store["patches"]["record"]> = {}) => {
+    const sha256 = newId().replaceAll("-", "").repeat(2);
+    return await store.patches.record({ sha256, uri: `file:///srv/patches/${sha256}`, sizeBytes: 4, ...input });
+  };
+
   /** Creates a debug session whose debugger runs, in a new session unless the input names one. */
   const debugSession = async (input: Input<Store["debug"]["open"]> = {}) => {
     const sessionId = input.sessionId ?? (await session()).session.id;
@@ -192,6 +198,7 @@ export function fixtures(store: Store) {
     adminTokenId,
     token,
     artifact,
+    patch,
     debugSession,
     debugStop,
   };

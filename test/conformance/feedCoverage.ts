@@ -46,6 +46,8 @@ const covered: Readonly<Record<string, Entity>> = {
       ],
     ],
   },
+  // Uses.
+  patch: { table: "patches", silent: ["last_used_at"] },
   // A count of worktrees, whose own rows are covered.
   repository: { table: "repositories", silent: ["worktree_count"] },
   // Heartbeats.

@@ -30,6 +30,8 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
     sessionId: waiting.id,
     commands: [{ argv: ["a"], priority: 3 }, { argv: ["b"] }, { argv: ["c"] }],
   });
+  const { patch } = await given.patch();
+  const { session: patched } = await given.session({ patchHash: patch.sha256 });
   const { session: empty } = await given.session();
   const running = await given.claim();
   const finished = await given.claim();
@@ -195,6 +197,7 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
       statements: [update("sessions", "last_command_state = 'lost'", finished.session.id)],
     },
     { check: "session-last-command", statements: [update("sessions", "last_command_id = NULL", finished.session.id)] },
+    { check: "session-patch", statements: [update("sessions", "patch_uri = 'file:///srv/other'", patched.id)] },
     { check: "session-account", statements: [update("sessions", "account_id = NULL", waiting.id)] },
     { check: "session-idle-timeout", statements: [update("sessions", "expires_at = NULL", waiting.id)] },
     {
@@ -349,6 +352,7 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
       ["artifact", "artifacts", artifact.id],
       ["debug-session", "debug_sessions", debugSessionId],
       ["account", "accounts", token.accountId],
+      ["patch", "patches", patch.id],
       ["repository", "repositories", idle.repositoryId],
       ["runner", "runners", runner.id],
       ["token", "tokens", token.id],

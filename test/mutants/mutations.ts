@@ -618,7 +618,11 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
   ...mutate("src/operations/files.ts", subject("files"), [
-    ["a file that another artifact has is not handed out", "if (isNamed) {", "if (false) {"],
+    [
+      "a file that another artifact has is not handed out",
+      'if (kind !== "log" && (yield* isNamed(row.uri))) {',
+      "if (false) {",
+    ],
     [
       "only the collector that has a file acknowledges it",
       "if (row === undefined || row.fence !== fence) continue;\n      yield* change",
@@ -626,6 +630,27 @@ export const mutations: readonly Mutation[] = [
     ],
     ["a file that is handed out is not handed out again", "due_at = ${dueAt}", "due_at = ${now}"],
     ["files that are named do not end a claim", "(left && files.length === 0 ? input : undefined)", "undefined"],
+  ]),
+  ...mutate("src/operations/files.ts", subject("patches"), [
+    ["a file that a patch has is not handed out", "|| (yield* first(patch)) !== undefined", ""],
+  ]),
+  ...mutate("src/operations/patchState.ts", subject("patches"), [
+    [
+      "a session refers to a patch only at the recorded uri",
+      "uri === undefined || uri === known.uri ? yield* usePatch(known, context) : undefined",
+      "yield* usePatch(known, context)",
+    ],
+    ["the file of a patch is handed out when it goes", "if (!/^data:/i.test(uri))", "if (false)"],
+    ["a data URI is no file to remove", "if (!/^data:/i.test(uri))", "if (true)"],
+    ["use puts the end of a patch off", "{ last_used_at: context.now.getTime() }, context, 0", "{}, context, 0"],
+    ["a patch is not recorded where a collector removes one", "yield* reclaimFile(uri, context);", ""],
+  ]),
+  ...mutate("src/operations/patches.ts", subject("patches"), [
+    ["a hash stands for one content", "if (known.size_bytes !== null) {", "if (false) {"],
+    ["a patch of a session is not deleted", "if (user !== undefined)", "if (false)"],
+  ]),
+  ...mutate("src/operations/pruneTables.ts", subject("patches"), [
+    ["retention keeps the patch of a session", "kept: isPatchNamed", "kept: sql`FALSE`"],
   ]),
   ...mutate("src/collector/localFiles.ts", collector, [
     ["links out of a folder are not followed", "requireWithin(await realpath(held)", "requireWithin(dirname(path)"],

@@ -50,12 +50,12 @@ it("maintenance.stats counts the rows of every table that has a state, and those
     Object.keys(rows)
       .filter((name) => !tables.includes(name))
       .sort(),
-    ["accounts", "discarded_files", "logs", "repositories", "tokens"],
+    ["accounts", "discarded_files", "logs", "patches", "repositories", "tokens"],
   );
 });
 
 /** Entities without scopes of their own: over HTTP, they need `admin`, or a scope of tokens or of sessions. */
-const unscoped = ["files", "accounts", "usage", "maintenance"];
+const unscoped = ["files", "patches", "accounts", "usage", "maintenance"];
 
 it("every entity has scopes, or is known to have none", () => {
   const ofEntities = scopes.filter((scope) => scope !== "admin" && scope !== "metrics:read");

@@ -214,6 +214,22 @@ const otherChecks: readonly Check[] = [
     remedy: "Repair it: the account is that of the token.",
   },
   {
+    name: "session-patch",
+    says: "A session that refers to a recorded patch has its hash and its uri.",
+    walk,
+    rows: 5_000,
+    rule: {
+      id,
+      found: sql`patch_id`,
+      broken: sql`
+        patch_id IS NOT NULL AND NOT EXISTS (
+          SELECT 1 FROM patches
+          WHERE patches.id = patch_id AND patches.sha256 = patch_hash AND patches.uri = patch_uri)`,
+    },
+    repair: writeColumns("session", () => sql`patch_id = NULL`),
+    remedy: "Repair it: the session refers to no recorded patch, and keeps its own hash and uri.",
+  },
+  {
     name: "session-idle-timeout",
     says: "A session has a time at which it expires if, and only if, it has an idle timeout.",
     walk,

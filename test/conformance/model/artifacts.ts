@@ -1,5 +1,5 @@
 // The model of artifacts.
-import { discardFile, reclaimFile } from "./fileState.ts";
+import { discardArtifact, reclaimFile } from "./fileState.ts";
 import { byId, fits, page, wholePage } from "./lists.ts";
 import { modelOf } from "./operation.ts";
 import type { Picks } from "./picks.ts";
@@ -36,7 +36,7 @@ function save(state: State, row: Artifact, op: string): Artifact {
 /** Ends an artifact: a ready one is deleted, a pending one fails. */
 export function endArtifact(state: State, before: Artifact, op: "delete" | "expire" | "replace"): Artifact {
   const to = before.state === "ready" ? "deleted" : "failed";
-  if (to === "deleted") discardFile(state, before);
+  if (to === "deleted") discardArtifact(state, before);
   return save(state, raised(before, { state: to }, state.now), op);
 }
 

@@ -18,6 +18,7 @@ export async function rowsOf(store: Store): Promise<object> {
     sessions: await listed(store.sessions.all({ limit: 3 })),
     commands,
     artifacts: await listed(store.artifacts.all({ limit: 3 })),
+    patches: await listed(store.patches.all({ limit: 3 })),
     files: await listed(store.files.all({ limit: 3 })),
     accounts: await listed(store.accounts.all({ limit: 3, includeDisabled: true })),
     tokens: await listed(store.tokens.all({ limit: 3 }), comparableToken),

@@ -1,12 +1,19 @@
 // The model of files that are no longer needed: when one is discarded, and when it is named again.
 import { type Artifact, type DiscardedFile, Failure, limits, type State } from "./state.ts";
 
-/** Gives the file of an artifact that has ended to the collectors. A file that they have already stays as it is. */
-export function discardFile(state: State, { id, uri, sizeBytes, sessionId }: Artifact): void {
+/** Gives the file of an artifact that has ended to the collectors. */
+export function discardArtifact(state: State, { id, uri, sizeBytes, sessionId }: Artifact): void {
+  discardFile(state, { id, kind: "artifact", uri, sizeBytes, sessionId });
+}
+
+type Discarded = Pick<DiscardedFile, "id" | "kind" | "sizeBytes" | "sessionId"> & { readonly uri: string | null };
+
+/** Gives a file to the collectors. One that they have already stays as it is. */
+export function discardFile(state: State, { id, kind, uri, sizeBytes, sessionId }: Discarded): void {
   if (uri === null || [...state.files.values()].some((row) => row.uri === uri)) return;
   const row: DiscardedFile = {
     id,
-    kind: "artifact",
+    kind,
     uri,
     sizeBytes,
     sessionId,

@@ -13,7 +13,8 @@ const isPausing = ({ failures, owner, dueAt }: DiscardedFile, now: number): bool
   failures > 0 && owner === null && dueAt === now;
 
 const isNamed = (state: State, uri: string): boolean =>
-  [...state.artifacts.values()].some((row) => row.state === "ready" && row.uri === uri);
+  [...state.artifacts.values()].some((row) => row.state === "ready" && row.uri === uri) ||
+  [...state.patches.values()].some((row) => row.uri === uri);
 
 /** Returns the keys of some files, mostly of those that a collector has. */
 function held(picks: Picks, state: State) {
@@ -53,7 +54,7 @@ export const files = modelOf("files", {
       limit: 100,
       ...([...state.files.values()].some((row) => isPausing(row, state.now))
         ? { kinds: "log" as const }
-        : picks.optional("kinds", picks.of(["artifact", "log"] as const), 5)),
+        : picks.optional("kinds", picks.of(["artifact", "patch", "log"] as const), 5)),
     }),
     run({ owner, ttlMs = tickMs, kinds }, state) {
       const due = [...state.files.values()].filter((row) => row.dueAt <= state.now && fits(kinds, row.kind));
@@ -96,7 +97,7 @@ export const files = modelOf("files", {
     ordered: byIds,
   },
   list: {
-    input: (picks) => ({ ...wholePage, ...picks.optional("kind", picks.of(["artifact", "log"] as const), 3) }),
+    input: (picks) => ({ ...wholePage, ...picks.optional("kind", picks.of(["artifact", "patch", "log"] as const), 3) }),
     run: ({ kind }, state) => page(state.files, (row) => fits(kind, row.kind)),
     ordered: byId,
   },

@@ -8,6 +8,7 @@ import { logs } from "./logs.ts";
 import { maintenance } from "./maintenance.ts";
 import { marks } from "./marks.ts";
 import type { ModelOperation } from "./operation.ts";
+import { patches } from "./patches.ts";
 import { repositories } from "./repositories.ts";
 import { retention } from "./retention.ts";
 import { runners } from "./runners.ts";
@@ -25,6 +26,7 @@ export const modelled: Readonly<Record<string, ModelOperation>> = {
   ...marks,
   ...artifacts,
   ...files,
+  ...patches,
   ...accounts,
   ...tokens,
   ...maintenance,

@@ -2,6 +2,7 @@
 import type { RetentionKind } from "../../../src/model/vocabulary.ts";
 import { endArtifact } from "./artifacts.ts";
 import { pruneFeed } from "./feed.ts";
+import { isPatchUsed, removePatch } from "./patches.ts";
 import { hasPinnedArtifact, removeSession } from "./sessionRemoval.ts";
 import {
   type Artifact,
@@ -102,12 +103,13 @@ const goingOf: Readonly<Record<Exclude<RetentionKind, "changes">, (state: State)
   sessions: (state) =>
     endedSessions(state, "sessionsMs")
       .filter(({ id }) => !hasPinnedArtifact(state, id))
-      .map(({ id, version, patchUri }) => ({
+      .map(({ id, version, patchId, patchUri }) => ({
         id,
-        isNamed: patchUri === null,
+        isNamed: patchUri === null || patchId !== null,
         remove() {
           removeSession(state, id);
-          if (patchUri !== null) state.change("session", { id, version: version + 1 }, "delete", id);
+          if (patchUri !== null && patchId === null)
+            state.change("session", { id, version: version + 1 }, "delete", id);
         },
       })),
   logs: (state) =>
@@ -174,6 +176,13 @@ const goingOf: Readonly<Record<Exclude<RetentionKind, "changes">, (state: State)
     ),
   // No runner of the model reports what it has used.
   usage: () => [],
+  patches: (state) => {
+    const due = [...state.patches.values()].filter(
+      ({ id, lastUsedAt }) => isDue(state, lastUsedAt, state.retention.patchesMs) && !isPatchUsed(state, id),
+    );
+    // Of those with one uri, the first one gives its file away.
+    return inAnyOrder(state, due).map((row) => ({ id: row.id, isNamed: false, remove: () => removePatch(state, row) }));
+  },
   files: (state) =>
     rowsOf(state, "files", ({ createdAt }: DiscardedFile) => isDue(state, createdAt, state.retention.filesMs)),
 };

@@ -14,6 +14,7 @@ const spans = {
   worktreesMs: [1, 3, null],
   runnersMs: [1, 4, null],
   tokensMs: [1, 3, null],
+  patchesMs: [1, 2, null],
   filesMs: [2, 1, null],
   usageMs: [1, null],
   changesMs: [1, 2, 6, null],
@@ -65,5 +66,6 @@ const someKinds = [
   ["changes"],
   ["sessions", "tokens"],
   ["readyArtifacts", "artifacts", "files"],
+  ["patches", "sessions"],
   ["runners", "worktrees", "debug"],
 ] as const;

@@ -1,6 +1,6 @@
 // The model of a session that goes, with all that belongs to it.
 import { commandsOf } from "./commandState.ts";
-import { discardFile } from "./fileState.ts";
+import { discardArtifact } from "./fileState.ts";
 import { inAnyOrder, type State } from "./state.ts";
 
 const artifactsOf = (state: State, sessionId: string) =>
@@ -13,7 +13,7 @@ export const hasPinnedArtifact = (state: State, sessionId: string): boolean =>
 export function removeSession(state: State, sessionId: string): void {
   for (const artifact of inAnyOrder(state, artifactsOf(state, sessionId))) {
     const { id, version } = artifact;
-    if (artifact.state === "ready") discardFile(state, artifact);
+    if (artifact.state === "ready") discardArtifact(state, artifact);
     state.remove("artifacts", id);
     state.change("artifact", { id, version: version + 1 }, "delete", sessionId);
   }

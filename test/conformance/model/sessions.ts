@@ -6,6 +6,7 @@ import { enqueue, newCommands } from "./commands.ts";
 import { has } from "./labels.ts";
 import { byId, fits, page, wholePage } from "./lists.ts";
 import { modelOf } from "./operation.ts";
+import { patchOfNewSession, patchOfSession } from "./patches.ts";
 import type { Picks } from "./picks.ts";
 import { activeRepository } from "./repositories.ts";
 import { type Reservation, reserve } from "./reservation.ts";
@@ -58,7 +59,7 @@ export const sessions = modelOf("sessions", {
       ...picks.optional("tokenId", picks.id(state.tokens), 6),
       ...picks.optional("requires", ["os"], 6),
       labels: picks.of(sessionLabels),
-      ...picks.optional("patchUri", "s3://patches/1", 4),
+      ...(picks.oneIn(4) ? patchOfNewSession(picks, state) : picks.optional("patchUri", "s3://patches/1", 4)),
       ...picks.optional("reserve", { id: picks.newId(), ...picks.holder(state), ttlMs: picks.of([3, 10]) * tickMs }, 3),
       commands: newCommands(picks, picks.of([2, 1, 3, 0])),
     }),
@@ -67,6 +68,7 @@ export const sessions = modelOf("sessions", {
       const { now } = state;
       activeRepository(state, repositoryId);
       const token = tokenId === undefined ? undefined : get(state.tokens, "token", tokenId);
+      const patch = patchOfSession(state, input.patchHash, input.patchUri);
       addSession(state, {
         id,
         repositoryId,
@@ -76,8 +78,9 @@ export const sessions = modelOf("sessions", {
         accountId: token?.accountId ?? null,
         requestedBy: input.requestedBy ?? null,
         commitSha,
-        patchHash: null,
-        patchUri: input.patchUri ?? null,
+        patchId: patch?.id ?? null,
+        patchHash: input.patchHash ?? null,
+        patchUri: input.patchUri ?? patch?.uri ?? null,
         requires: [...(input.requires ?? [])],
         state: "pending",
         endReason: null,

@@ -36,6 +36,7 @@ export type Repository = RowOf<"repositories">;
 export type Runner = RowOf<"runners">;
 export type Account = RowOf<"accounts">;
 export type Artifact = RowOf<"artifacts">;
+export type Patch = RowOf<"patches">;
 export type Attempt = InTicks<Awaited1<Store["commands"]["attempts"]>[number]>;
 /** The part of a row that the store keeps and does not return. The answers of the model leave it out. */
 export type Worktree = RowOf<"worktrees"> & {
@@ -114,6 +115,7 @@ export interface Choices {
 
 const tables = [
   "files",
+  "patches",
   "repositories",
   "runners",
   "worktrees",
@@ -144,6 +146,7 @@ export class State {
   logs: ReadonlyMap<string, readonly Chunk[]> = new Map();
   artifacts: ReadonlyMap<string, Artifact> = new Map();
   files: ReadonlyMap<string, DiscardedFile> = new Map();
+  patches: ReadonlyMap<string, Patch> = new Map();
   accounts: ReadonlyMap<string, Account> = new Map();
   tokens: ReadonlyMap<string, Token> = new Map();
   consumers: ReadonlyMap<string, Consumer> = new Map();

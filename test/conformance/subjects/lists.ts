@@ -37,7 +37,9 @@ async function createRows({ store, clock }: Opened) {
   const { runner } = await given.runner();
   for (const n of [0, 1, 2]) {
     clock.advance(10);
+    const { patch } = await given.patch();
     const { session, repository } = await given.session({
+      ...(n === 0 ? {} : { patchHash: patch.sha256 }),
       requestedBy: n === 1 ? "bob" : "ada",
       commitSha: `${n % 2}`.repeat(40),
       ...(n === 2 ? {} : { tokenId: token.id }),

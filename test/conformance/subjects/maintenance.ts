@@ -305,6 +305,7 @@ export function maintenanceConformance(backend: TestedBackend): void {
         debug_sessions: {},
         discarded_files: {},
         logs: { open: 1 },
+        patches: {},
         tokens: {},
       });
       for (const name of ["groups", "calls", "commits", "queued", "parked", "clients"])

@@ -89,6 +89,7 @@ const calls: Readonly<Record<string, Call>> = {
   "artifacts.get artifactId": (s) => s.artifacts.get({ artifactId: unknown }),
   "artifacts.delete artifactId": (s) => s.artifacts.delete({ artifactId: unknown }),
   "artifacts.pin artifactId": (s) => s.artifacts.pin({ artifactId: unknown }),
+  "patches.get patchId": (s) => s.patches.get({ patchId: unknown }),
   "accounts.disable accountId": (s) => s.accounts.disable({ accountId: unknown }),
   "accounts.enable accountId": (s) => s.accounts.enable({ accountId: unknown }),
   "accounts.rename accountId": (s) => s.accounts.rename({ accountId: unknown, name: "n" }),
@@ -126,7 +127,7 @@ const calls: Readonly<Record<string, Call>> = {
 
 /** The fields that only filter rows, or of which no row is required. */
 const exempt = (name: string): boolean =>
-  /\.list \w+$|^changes\.|^runners\.register bootId$|^sessions\.delete sessionId$|^debug\.\w+ threadId$|^tokens\.check /.test(
+  /\.list \w+$|^changes\.|^runners\.register bootId$|^(?:sessions|patches)\.delete \w+$|^debug\.\w+ threadId$|^tokens\.check /.test(
     name,
   );
 

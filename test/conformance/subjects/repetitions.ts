@@ -103,6 +103,7 @@ const others = [
   "debug.setBreakpoints",
   "maintenance.setRetention",
   "sessions.delete",
+  "patches.delete",
   "tokens.rotate",
   "worktrees.update",
 ];

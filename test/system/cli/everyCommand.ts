@@ -41,6 +41,7 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
   await fixture.artifact({ sessionId: session.id, commandId: command.id, uri });
   const { artifact: gone } = await fixture.artifact({ sessionId: session.id, uri: `${uri}&old` });
   await store.artifacts.delete({ artifactId: gone.id });
+  const { patch } = await fixture.patch({ uri: `${uri}&patch` });
   const { debugSessionId } = await fixture.debugStop({ sessionId: session.id });
   const assignment = JSON.stringify({ expression: "apiToken", value: secret });
   const { worktree } = await fixture.lease();
@@ -85,6 +86,8 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["commands list", [], "rows"],
     ["commands show", [command.id], "rows"],
     ["artifacts list", [], "rows"],
+    ["patches list", [], "rows"],
+    ["patches delete", [patch.id]],
     ["files list", [], "rows"],
     ["logs show", [command.id]],
     ["debug request", [debugSessionId, "setExpression", "--arguments", assignment, "--no-wait"]],

@@ -142,12 +142,9 @@ suite("usage", { concurrency: 2 }, () => {
       ["health", "--url", "sqlite:absent.db"],
       ["migrate", "history", "--json", "--url", url],
       ["admin", "list-accounts", "--url", url],
-      ...["repositories", "runners", "sessions", "worktrees", "commands", "artifacts", "files"].map((group) => [
-        group,
-        "list",
-        "--url",
-        url,
-      ]),
+      ...["repositories", "runners", "sessions", "worktrees", "commands", "artifacts", "patches", "files"].map(
+        (group) => [group, "list", "--url", url],
+      ),
       ["logs", "show", absent, "--url", url],
       ["changes", "consumers", "--url", url],
       ["debug", "show", absent, "--url", url],
