@@ -51,6 +51,7 @@ export type CountedEntity =
   | "command"
   | "debug_request"
   | "debug_session"
+  | "environment"
   | "file"
   | "log"
   | "log_bytes"

@@ -27,6 +27,7 @@ export type {
   Variable,
 } from "./model/debugProtocol.ts";
 export type { DebugEntry, DebugRequest, TakenRequest } from "./model/debugRequests.ts";
+export type { AcquiredEnvironment, Environment } from "./model/environments.ts";
 export type { Explanation, WaitReason } from "./model/explained.ts";
 export type { DiscardedFile } from "./model/files.ts";
 export type { Finding } from "./model/findings.ts";
@@ -49,6 +50,7 @@ export {
   type DebugEntryKind,
   type DebugRequestState,
   type DebugState,
+  type EnvironmentState,
   type FileKind,
   type Release,
   type RetentionKind,

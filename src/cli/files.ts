@@ -31,27 +31,29 @@ export function addFiles(program: Command, cli: CommandLine): void {
   storeCommand(
     group,
     "collect",
-    "Removes the files of artifacts and patches that have ended or were deleted, and logs that have left the store.",
+    "Removes the files of artifacts, patches and environments that have gone, and logs that have left the store.",
     [
       "files collect --folder /srv/artifacts --dry-run",
       "files collect --folder /srv/artifacts",
       "files collect --folder /srv/artifacts --watch",
+      "files collect --folder /srv/environments --place build-7",
       "files collect --log-archive /srv/logs",
     ],
     "Only files in these folders and their subfolders are removed. Others are left alone, with the reason in `files list`. A file is due a minute after the store has ceased to need it. A server that has the log archive removes logs from there by itself.",
   )
     .option(
       "--folder <path...>",
-      "a folder in which files of artifacts and patches may be removed; several may be named",
+      "a folder in which files of artifacts, patches and environments may be removed; several may be named",
     )
     .option("--log-archive <folder>", "the log archive from which logs are removed that have left the store")
+    .option("--place <name>", "the place whose environments are removed, instead of what belongs to no place", "")
     .addOption(new Option("--watch", "go on until Ctrl-C, and remove files as they become due").conflicts("dryRun"))
     .option("--dry-run", "remove nothing, and say what would be removed")
     .action(async (flags: CollectFlags) => {
       if (kindsOf(flags).length === 0)
         throw new StoreError(
           "invalid_input",
-          "name the folders of artifacts and patches with --folder, or a log archive with --log-archive",
+          "name the folders of artifacts, patches and environments with --folder, or a log archive with --log-archive",
         );
       if (flags.dryRun === true) return await showDue(cli, flags);
       const { collectFiles } = await import("../collector/collectFiles.ts");
@@ -59,6 +61,7 @@ export function addFiles(program: Command, cli: CommandLine): void {
         collectFiles(store, {
           folders: foldersOf(cli, flags),
           kinds: kindsOf(flags),
+          place: flags.place,
           ...present({ logArchive: archiveOf(cli, flags) }),
           once: flags.watch !== true,
           signal,
@@ -73,7 +76,7 @@ export function addFiles(program: Command, cli: CommandLine): void {
     });
 }
 
-type CollectFlags = StoreFlags & { folder?: string[]; logArchive?: string; watch?: true; dryRun?: true };
+type CollectFlags = StoreFlags & { place: string; folder?: string[]; logArchive?: string; watch?: true; dryRun?: true };
 
 function foldersOf(cli: CommandLine, { folder = [] }: CollectFlags): string[] {
   return folder.map((one) => pathFrom(cli, one));
@@ -93,8 +96,9 @@ async function showDue(cli: CommandLine, flags: CollectFlags): Promise<void> {
   const total = await visit(cli, flags, async (store) => {
     const found = { wouldRemove: 0, wouldFail: 0, bytes: 0 };
     const now = new Date();
-    for await (const { kind, uri, dueAt, owner, sizeBytes } of store.files.all({ kind: kindsOf(flags), limit: 500 })) {
-      if (dueAt > now || owner !== null) continue;
+    const waiting = store.files.all({ kind: kindsOf(flags), limit: 500 });
+    for await (const { kind, place, uri, dueAt, owner, sizeBytes } of waiting) {
+      if (dueAt > now || owner !== null || place !== flags.place) continue;
       const reason = kind === "log" ? undefined : await reasonToKeep(uri, foldersOf(cli, flags));
       if (reason === undefined) {
         found.wouldRemove++;
@@ -125,6 +129,7 @@ function fileColumns(rows: readonly DiscardedFile[]): readonly Column[] {
   return [
     column("id", rows, ({ id }) => id, { optional: true }),
     column("kind", rows, ({ kind }) => kind),
+    column("place", rows, ({ place }) => place, { optional: true }),
     column("due", rows, ({ dueAt }) => formatTime(dueAt)),
     column("size", rows, ({ sizeBytes }) => (sizeBytes === null ? "" : formatBytes(sizeBytes)), { align: "right" }),
     column("owner", rows, ({ owner }) => owner, { optional: true }),

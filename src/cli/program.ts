@@ -13,6 +13,7 @@ import { addCommands } from "./commands.ts";
 import { addConfig } from "./config.ts";
 import { addDebug } from "./debug.ts";
 import { addDemo } from "./demo.ts";
+import { addEnvironments } from "./environments.ts";
 import { addFiles } from "./files.ts";
 import { addFsck } from "./fsck.ts";
 import { addHealth } from "./health.ts";
@@ -43,6 +44,7 @@ const groups: readonly ((program: Command, cli: CommandLine) => void)[] = [
   addCommands,
   addArtifacts,
   addPatches,
+  addEnvironments,
   addFiles,
   addLogs,
   addChanges,

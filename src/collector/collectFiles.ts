@@ -7,7 +7,7 @@ import type { LogArchive } from "../archive/logArchive.ts";
 import { StoreError } from "../errors.ts";
 import { keyOfUri } from "../model/archiveKeys.ts";
 import type { DiscardedFile } from "../model/files.ts";
-import type { FileKind } from "../model/vocabulary.ts";
+import { type FileKind, fileKinds } from "../model/vocabulary.ts";
 import { present } from "../present.ts";
 import { sleep } from "../realTime.ts";
 import type { Store } from "../storeTypes.ts";
@@ -29,8 +29,13 @@ export interface CollectOptions {
    * this is for a store whose servers do not have it.
    */
   readonly logArchive?: { readonly folder: string } | LogArchive;
-  /** The kinds of files. By default those of artifacts and patches, and logs if `logArchive` is given. */
+  /** The kinds of files. By default all, but logs only if `logArchive` is given. */
   readonly kinds?: FileKind | FileKind[];
+  /**
+   * The place whose files are removed: those of environments there. By default the one without a name, in which the files
+   * of all other kinds are.
+   */
+  readonly place?: string;
   /** The name of this collector, for people. By default the host and the process. */
   readonly owner?: string;
   /** Ends when no file is due, instead of waiting for the next ones. */
@@ -55,17 +60,17 @@ export interface Collected {
  * Fails    as files.claim, except that it goes on after failures that may pass
  */
 export async function collectFiles(store: Pick<Store, "files">, options: CollectOptions = {}): Promise<Collected> {
-  const { folders = [], remove, once = false, signal, onFile } = options;
+  const { folders = [], remove, place = "", once = false, signal, onFile } = options;
   const archive = options.logArchive === undefined ? undefined : namedArchive(options.logArchive);
   const {
-    kinds = archive === undefined ? ["artifact", "patch"] : ["artifact", "patch", "log"],
+    kinds = archive === undefined ? ["artifact", "patch", "environment"] : [...fileKinds],
     owner = `collector ${process.pid} on ${hostname()}`.slice(0, 200),
   } = options;
   const total = { removed: 0, failed: 0 };
   const isOver = (): boolean => signal?.aborted === true;
   while (!isOver()) {
     try {
-      const input = { owner, kinds, ttlMs, waitMs: once ? 0 : waitMs };
+      const input = { owner, kinds, place, ttlMs, waitMs: once ? 0 : waitMs };
       const { files } = await store.files.claim(input, present({ signal }));
       if (files.length === 0 && once) break;
       const page = { removed: [] as Claimed[], failed: [] as Claimed[] };
@@ -115,7 +120,7 @@ async function removeFile(
   try {
     if (file.kind === "log" && archive !== undefined)
       await ask(() => archive.delete(keyOfUri(file.uri)), archiveDeleteMs);
-    else if (!(await removeLocalFile(file.uri, folders))) {
+    else if (!(await removeLocalFile(file.uri, folders, { tree: file.kind === "environment" }))) {
       if (remove === undefined) return new Error("it is no local file, and this collector removes only these");
       await remove(file);
     }

@@ -1,15 +1,20 @@
 // Removes local files, and never one outside of the named folders, whatever symbolic links lead there.
 import { constants } from "node:fs";
-import { type FileHandle, lstat, open, realpath, unlink } from "node:fs/promises";
+import { type FileHandle, lstat, open, realpath, rm, unlink } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /**
  * Removes the file at a file: URL or an absolute path, and syncs its folder, so that it is gone when this resolves.
- * Returns false for any other uri. Fails when the file is not in one of the folders, or is a folder itself. Of a path that
+ * Returns false for any other uri. Fails when the file is not in one of the folders, or is a folder itself, unless `tree`
+ * says that it may be one, which then goes with all that is in it; links in it are removed and not followed. Of a path that
  * does not exist, the part that does has to be in one of the folders: else it may lie on a disk that is not mounted here.
  */
-export async function removeLocalFile(uri: string, folders: readonly string[]): Promise<boolean> {
+export async function removeLocalFile(
+  uri: string,
+  folders: readonly string[],
+  { tree = false }: { readonly tree?: boolean } = {},
+): Promise<boolean> {
   const path = uri.startsWith("file:") ? fileURLToPath(uri) : uri;
   if (!isAbsolute(path)) return false;
   let folder: FileHandle;
@@ -24,7 +29,8 @@ export async function removeLocalFile(uri: string, folders: readonly string[]): 
     // On Linux, the file is removed in the very folder that was checked, even if its path is changed meanwhile.
     const held = process.platform === "linux" ? `/proc/self/fd/${folder.fd}` : dirname(path);
     await requireWithin(await realpath(held), basename(path), folders);
-    await unlink(join(held, basename(path)));
+    const named = join(held, basename(path));
+    await (tree ? rm(named, { recursive: true }) : unlink(named));
     await folder.sync();
   } catch (error) {
     if (!isMissing(error)) throw error;

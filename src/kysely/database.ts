@@ -268,7 +268,7 @@ export interface DebugThreadsTable {
 
 export interface DiscardedFilesTable {
   readonly id: Column<string>;
-  readonly kind: Column<"artifact" | "log" | "patch">;
+  readonly kind: Column<"artifact" | "log" | "patch" | "environment">;
   readonly uri: Column<string>;
   readonly size_bytes: Column<number | null>;
   readonly session_id: Column<string | null>;
@@ -278,6 +278,38 @@ export interface DiscardedFilesTable {
   readonly failures: Column<number>;
   readonly last_error: Column<string | null>;
   readonly created_at: Column<Milliseconds>;
+  readonly place: Column<string>;
+}
+
+export interface EnvironmentPlacesTable {
+  readonly id: Column<string>;
+  readonly place: Column<string>;
+  readonly environment_count: Column<number>;
+  readonly size_bytes: Column<number>;
+}
+
+export interface EnvironmentsTable {
+  readonly id: Column<string>;
+  readonly repository_id: Column<string>;
+  readonly place: Column<string>;
+  readonly hash: Column<string>;
+  readonly state: Column<"building" | "ready" | "failed">;
+  readonly uri: Column<string | null>;
+  readonly size_bytes: Column<number | null>;
+  readonly pinned: Column<Flag>;
+  readonly fence: Column<number>;
+  readonly lease_runner_id: Column<string | null>;
+  readonly lease_owner: Column<string | null>;
+  readonly leased_at: Column<Milliseconds | null>;
+  readonly lease_expires_at: Column<Milliseconds | null>;
+  readonly ready_at: Column<Milliseconds | null>;
+  readonly failures: Column<number>;
+  readonly last_error: Column<string | null>;
+  readonly last_used_at: Column<Milliseconds>;
+  readonly use_count: Column<number>;
+  readonly version: Column<number>;
+  readonly created_at: Column<Milliseconds>;
+  readonly updated_at: Column<Milliseconds>;
 }
 
 export interface FeedConsumersTable {
@@ -466,6 +498,8 @@ export interface SessionsTable {
   readonly requires: Column<string>;
   readonly ready_requires: Column<string>;
   readonly labels: Column<JsonText>;
+  readonly patch_id: Column<string | null>;
+  readonly environment_id: Column<string | null>;
 }
 
 export interface StoreMetaTable {
@@ -549,6 +583,8 @@ export interface DebugServerDatabase {
   readonly debug_stops: DebugStopsTable;
   readonly debug_threads: DebugThreadsTable;
   readonly discarded_files: DiscardedFilesTable;
+  readonly environment_places: EnvironmentPlacesTable;
+  readonly environments: EnvironmentsTable;
   readonly feed_consumers: FeedConsumersTable;
   readonly idempotency_keys: IdempotencyKeysTable;
   readonly log_blocks: LogBlocksTable;

@@ -4,10 +4,12 @@ import { integer, nullable, oneOf, type RawOf, row, text, time, type ValueOf } f
 import { fileKinds } from "./vocabulary.ts";
 
 export const DiscardedFile = row({
-  /** The id of the artifact or patch that named the file; for a log, the id in the key of its object. */
+  /** The id of the artifact, patch or environment that named the file; for a log, the id in the key of its object. */
   id: text,
   kind: oneOf(fileKinds),
-  /** The uri of the artifact or patch; for a log, `archive:` and the key of its object. */
+  /** The place in which it is; empty unless it belongs to an environment of a place with a name. */
+  place: text,
+  /** The uri of the artifact, patch or environment; for a log, `archive:` and the key of its object. */
   uri: text,
   sizeBytes: nullable(integer),
   sessionId: nullable(text),

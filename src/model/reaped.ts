@@ -8,6 +8,7 @@ export const Reaped = record({
   runners: list(text),
   artifacts: list(text),
   debugRequests: list(text),
+  environments: list(text),
   /** The number of idempotency keys, which have no ids. */
   keys: integer,
   more: boolean,

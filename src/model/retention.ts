@@ -27,6 +27,8 @@ export const defaultRetention = {
   tokensMs: 90 * dayMs,
   /** Patches, from their last use on, once no session refers to them. */
   patchesMs: 30 * dayMs,
+  /** Environments that are not pinned, from their last use on. */
+  environmentsMs: 30 * dayMs,
   /** Files that wait to be removed, and that no collector has removed: from then on nobody learns of them. */
   filesMs: 365 * dayMs,
   /** The sums of what commands used on a day: enough to compare a month with that of the year before. */

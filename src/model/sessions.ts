@@ -22,6 +22,8 @@ export const Session = row({
   repositoryId: text,
   worktreeId: nullable(text),
   worktreeFence: nullable(integer),
+  /** The environment that the session has acquired last, which is kept while the session uses it. */
+  environmentId: nullable(text),
   tokenId: nullable(text),
   /** The account of the token. */
   accountId: nullable(text),

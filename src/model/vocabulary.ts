@@ -57,11 +57,14 @@ export const artifactKinds = ["log", "coverage", "junit", "core-dump", "custom"]
 export type ArtifactKind = (typeof artifactKinds)[number];
 
 /** The kinds of files that the store no longer needs. A server that has the log archive removes those of logs (D-146). */
-export const fileKinds = ["artifact", "log", "patch"] as const;
+export const fileKinds = ["artifact", "log", "patch", "environment"] as const;
 export type FileKind = (typeof fileKinds)[number];
 
 export const artifactStates = ["pending", "ready", "failed", "deleted"] as const;
 export type ArtifactState = (typeof artifactStates)[number];
+
+export const environmentStates = ["building", "ready", "failed"] as const;
+export type EnvironmentState = (typeof environmentStates)[number];
 
 export const debugStates = ["initializing", "configuring", "running", "stopped", "terminated", "error"] as const;
 export type DebugState = (typeof debugStates)[number];
@@ -130,6 +133,7 @@ export const retentionKinds = [
   "runners",
   "tokens",
   "patches",
+  "environments",
   "files",
   "usage",
   "changes",

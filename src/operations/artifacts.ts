@@ -65,7 +65,7 @@ export const record = operation({
     if (known?.state === "ready" && known.sha256 === input.sha256)
       return { artifact: yield* keepLonger(known, input.ttlMs, context), created: 0 };
     yield* takeName(parent, input, known, context);
-    yield* reclaimFile(input.uri, context);
+    yield* reclaimFile(input, context);
     const expiresAt = input.ttlMs === undefined ? null : after(context.now, input.ttlMs);
     const artifact = yield* insertArtifact({ ...input, state: "ready", parent, expiresAt }, "record", context);
     return { artifact, created: 1 };
@@ -140,7 +140,7 @@ export const commit = operation({
     }
     if (before.state === "ready") return yield* keepLonger(before, ttlMs, context);
     requireVersion(before, expectedVersion);
-    yield* reclaimFile(uri, context);
+    yield* reclaimFile({ uri }, context);
     const expires_at = ttlMs === undefined ? null : now.getTime() + ttlMs;
     const content = { state: "ready", size_bytes: sizeBytes, sha256, uri, expires_at } as const;
     const row = yield* writeRow<ArtifactRow>("artifact", before, content, context);

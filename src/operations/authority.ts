@@ -38,6 +38,8 @@ const statements = {
       (SELECT id FROM sessions WHERE id = ${session_id} AND worktree_id = worktrees.id) AS session_id,
       NULL AS account_id
     FROM worktrees WHERE worktrees.id = ${id}`,
+  environmentId: (id) => sql`
+    SELECT NULL AS session_id, repository_id, NULL AS account_id FROM environments WHERE id = ${id}`,
   repositoryId: (id) =>
     sql`SELECT NULL AS session_id, id AS repository_id, NULL AS account_id FROM repositories WHERE id = ${id}`,
 } satisfies Record<string, (id: string, token: TokenRow) => Statement>;

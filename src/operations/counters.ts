@@ -30,6 +30,7 @@ export const countedTables: Readonly<Record<CountedEntity, CountedTable>> = {
   command: { table: sql`commands`, state: byState, amount: one, name: "commands" },
   debug_request: { table: sql`debug_requests`, state: byState, amount: one, name: "debug_requests" },
   debug_session: { table: sql`debug_sessions`, state: byState, amount: one, name: "debug_sessions" },
+  environment: { table: sql`environments`, state: byState, amount: one, name: "environments" },
   file: { table: sql`discarded_files`, state: sql`kind`, amount: one, name: "discarded_files" },
   log: { table: sql`attempts`, state: sql`log_state`, amount: one, name: "logs" },
   // The bytes of an open log change with each append, which is not counted; those of a pruned log are gone.

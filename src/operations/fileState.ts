@@ -1,5 +1,5 @@
 // Files that the store no longer needs. Whatever ends or deletes artifacts calls `discardFiles` before, so that a collector
-// learns of their files; patches go through `discardFile`, objects of archived logs through `discardLog`. Whatever names a file again calls `reclaimFile`.
+// learns of their files; patches and environments go through `discardFile`, objects of archived logs through `discardLog`. Whatever names a file again calls `reclaimFile`.
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { idOfObject } from "../model/archiveKeys.ts";
@@ -35,16 +35,20 @@ export const discardFiles = step(function* (condition: Statement, context: Conte
   context.wake(filesTopic);
 });
 
-/** Hands out a file that nothing names any more, after `limits.fileGraceMs`, as the row that named it described it. */
-export const discardFile = step(function* (
-  file: Pick<DiscardedFileRow, "id" | "kind" | "uri" | "size_bytes">,
-  context: Context,
-) {
+/** A file as the row that named it described it. */
+type DiscardedFile = Pick<DiscardedFileRow, "id" | "kind" | "uri" | "size_bytes"> & {
+  /** The place whose collectors get it: by default the one without a name. */
+  readonly place?: string;
+};
+
+/** Hands out a file that nothing names any more, after `limits.fileGraceMs`. */
+export const discardFile = step(function* (file: DiscardedFile, context: Context) {
   const { now, limits, counted, wake } = context;
   const count = yield* change(sql`
     INSERT INTO discarded_files (
       id,
       kind,
+      place,
       uri,
       size_bytes,
       due_at,
@@ -52,6 +56,7 @@ export const discardFile = step(function* (
     ) VALUES (
       ${file.id},
       ${file.kind},
+      ${file.place ?? ""},
       ${file.uri},
       ${file.size_bytes},
       ${after(now, limits.fileGraceMs)},
@@ -100,9 +105,12 @@ export function hasUri(uri: string): Statement {
  * Takes a file back that was discarded before, because it is named again. Fails with `conflict` when a collector has, or
  * had, the file: it may remove it at any time (D-111).
  */
-export const reclaimFile = step(function* (uri: string, { counted }: Context) {
+export const reclaimFile = step(function* (
+  { uri, place = "" }: Pick<DiscardedFile, "uri" | "place">,
+  { counted }: Context,
+) {
   const row = yield* first<{ id: string; kind: FileKind; fence: number }>(
-    sql`SELECT id, kind, fence FROM discarded_files WHERE ${hasUri(uri)} ${forUpdate}`,
+    sql`SELECT id, kind, fence FROM discarded_files WHERE ${hasUri(uri)} AND place = ${place} ${forUpdate}`,
   );
   if (row === undefined) return;
   if (row.fence > 0) {

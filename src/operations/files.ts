@@ -1,4 +1,4 @@
-// Files to remove: of artifacts and patches that have ended or were deleted, and objects of archived logs that are gone. A collector
+// Files to remove: of artifacts, patches and environments that have ended or were deleted, and objects of archived logs that are gone. A collector
 // claims them, removes them, and acknowledges that.
 import { z } from "zod";
 import { after } from "../clock.ts";
@@ -8,6 +8,7 @@ import { boolean, list as listOf, page, record, text } from "../model/codec.ts";
 import { valuesOf } from "../model/cursors.ts";
 import { filledText, Id, LeaseTtl, listInput, oneOrMore, Reason, WaitMs } from "../model/fields.ts";
 import { DiscardedFile, type DiscardedFileRow } from "../model/files.ts";
+import { PlaceName } from "../model/places.ts";
 import { type FileKind, fileKinds } from "../model/vocabulary.ts";
 import { NotYet, operation } from "../operation.ts";
 import { all, change, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
@@ -29,13 +30,15 @@ const Claimed = z.strictObject({ id: Id, fence: z.int().positive() });
  * Hands out files to remove, those that are due the longest first. Until its lease ends, no other collector gets a file.
  *
  * Input    owner: who removes them, for people. kinds: only files of these kinds; the uri of a log is `archive:` and its
- *          key in the log archive, and a server that has the archive removes it by itself. waitMs: the time to wait for a file. ttlMs: the time until another collector may get them
+ *          key in the log archive, and a server that has the archive removes it by itself. place: where the files are: those of
+ *          environments may be on the disks of one place, all others are in the one without a name (default). waitMs: the
+ *          time to wait for a file. ttlMs: the time until another collector may get them
  * Result   { files, left }: remove each, then call files.acknowledge with its id and fence; a file that does not exist
  *          counts as removed. Empty when there is none. left: true when a step has found only files that are named
  *          again; the client then repeats the call by itself
- * Effect   a file that another ready artifact or a patch has is not handed out; it is when that one goes. From its first claim
+ * Effect   a file that another ready artifact, patch or environment has is not handed out; it is when that one goes. From its first claim
  *          on until it is acknowledged, nothing can be recorded at its uri (D-111)
- * Cost     1 statement by index for each kind, and 3 for each file
+ * Cost     1 statement by index for each kind, and 4 for each file
  */
 export const claim = operation({
   access: "write",
@@ -43,6 +46,7 @@ export const claim = operation({
   input: z.strictObject({
     owner: filledText(200),
     kinds: oneOrMore(fileKinds),
+    place: PlaceName.default(""),
     limit: z.int().min(1).max(claimedMax).default(bounds.pageRows),
     ttlMs: LeaseTtl.default(60_000),
     waitMs: WaitMs.default(0),
@@ -52,11 +56,11 @@ export const claim = operation({
   again: (input, { files, left }) => (left && files.length === 0 ? input : undefined),
   waitMs: (input) => input.waitMs,
   resultBytes: ({ limit }) => limit * uriBytes,
-  *run({ owner, kinds = [...fileKinds], limit, ttlMs }, context) {
+  *run({ owner, kinds = [...fileKinds], place, limit, ttlMs }, context) {
     const files: DiscardedFileRow[] = [];
     let named = 0;
     for (const kind of valuesOf<FileKind>(kinds)) {
-      const of = { owner, ttlMs, limit: limit - files.length };
+      const of = { owner, place, ttlMs, limit: limit - files.length };
       const found: { claimed: DiscardedFileRow[]; named: number } = yield* claimOfKind(kind, of, context);
       files.push(...found.claimed);
       named += found.named;
@@ -65,25 +69,32 @@ export const claim = operation({
     return new NotYet(
       [filesTopic],
       { files, left: 0 },
-      { againMs: yield* nextDueMs(valuesOf<FileKind>(kinds), context) },
+      { againMs: yield* nextDueMs(valuesOf<FileKind>(kinds), place, context) },
     );
   },
 });
 
+interface ClaimOfKind {
+  readonly owner: string;
+  readonly place: string;
+  readonly ttlMs: number;
+  readonly limit: number;
+}
+
 /** Claims files of a kind, and forgets those that another row has. Returns the number of these too. */
 const claimOfKind = step(function* (
   kind: FileKind,
-  { owner, ttlMs, limit }: { readonly owner: string; readonly ttlMs: number; readonly limit: number },
+  { owner, place, ttlMs, limit }: ClaimOfKind,
   { now, counted }: Context,
 ) {
   const due = yield* all<DiscardedFileRow>(sql`
     SELECT * FROM discarded_files
-    WHERE kind = ${kind} AND due_at <= ${now}
+    WHERE kind = ${kind} AND place = ${place} AND due_at <= ${now}
     ORDER BY due_at LIMIT ${limit} ${skipLocked}`);
   const claimed: DiscardedFileRow[] = [];
   const dueAt = after(now, ttlMs);
   for (const row of due) {
-    if (kind !== "log" && (yield* isNamed(row.uri))) {
+    if (kind !== "log" && (yield* isNamed(row.uri, place))) {
       yield* change(sql`DELETE FROM discarded_files WHERE id = ${row.id}`);
       counted("file", kind, undefined);
       continue;
@@ -101,18 +112,23 @@ const claimOfKind = step(function* (
 });
 
 /** Checks whether a row of any kind has the file at this uri. Stores that name files by their content share them. */
-const isNamed = step(function* (uri: string) {
+const isNamed = step(function* (uri: string, place: string) {
+  const environment = sql`
+    SELECT id FROM environments WHERE ${hasUri(uri)} AND place = ${place} AND uri IS NOT NULL LIMIT 1`;
+  if ((yield* first(environment)) !== undefined) return true;
+  // Artifacts and patches have no place.
+  if (place !== "") return false;
   const artifact = sql`SELECT id FROM artifacts WHERE ${hasUri(uri)} AND state = 'ready' LIMIT 1`;
   const patch = sql`SELECT id FROM patches WHERE ${hasUri(uri)} LIMIT 1`;
   return (yield* first(artifact)) !== undefined || (yield* first(patch)) !== undefined;
 });
 
 /** Returns the time until the next file is due. It may be over, when other transactions have locked those that are. */
-const nextDueMs = step(function* (kinds: readonly FileKind[], { now }: Context) {
+const nextDueMs = step(function* (kinds: readonly FileKind[], place: string, { now }: Context) {
   let next: number | undefined;
   for (const kind of kinds) {
     const row = yield* first<{ due_at: number }>(sql`
-      SELECT due_at FROM discarded_files WHERE kind = ${kind} ORDER BY due_at LIMIT 1`);
+      SELECT due_at FROM discarded_files WHERE kind = ${kind} AND place = ${place} ORDER BY due_at LIMIT 1`);
     if (row !== undefined) next = Math.min(next ?? row.due_at, row.due_at);
   }
   return next === undefined ? undefined : Math.max(lockedAgainMs, next - now.getTime());

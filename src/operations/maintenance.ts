@@ -11,6 +11,7 @@ import { all, first, skipLocked, sql, step } from "../sql.ts";
 import { expireArtifacts } from "./artifactState.ts";
 import { expireCommandLeases } from "./commandExpiry.ts";
 import { reapRequests } from "./debugRequestState.ts";
+import { expireEnvironmentLeases } from "./environmentState.ts";
 import { endByForce, settleForcedSession } from "./forcedEnd.ts";
 import { expireKeys } from "./idempotency.ts";
 import { noteServed } from "./serving.ts";
@@ -19,7 +20,7 @@ import { tryLockLeaseOf, tryLockRepositoryOfNewWorktree } from "./worktreeLease.
 import { expireWorktreeLeases } from "./worktreeState.ts";
 
 /**
- * Ends what has expired: leases of worktrees and commands, commands that their runners did not stop in time, idle
+ * Ends what has expired: leases of worktrees, environments and commands, commands that their runners did not stop in time, idle
  * sessions and those past their deadline, runners without heartbeats, artifacts, requests to debuggers, and idempotency keys. The server runs
  * it every second.
  *
@@ -28,8 +29,8 @@ import { expireWorktreeLeases } from "./worktreeState.ts";
  * Effect   a leased worktree becomes dirty, and one in creating or evicting quarantined, unless a command of its session
  *          is active; a command is queued again
  *          while attempts remain or when its claim never reached its runner, and is otherwise lost; one that its runner
- *          did not stop is timed_out or cancelled, and the worktree of its session quarantined; a pending artifact
- *          fails, a ready one is deleted unless it is pinned
+ *          did not stop is timed_out or cancelled, and the worktree of its session quarantined; an environment that
+ *          was being built has failed, and whoever waits for it builds it; a pending artifact fails, a ready one is deleted unless it is pinned
  * Cost     at most limits.reapRows rows of each kind, each found by an index, with at most 16 statements each; rows
  *          that another transaction holds are left for the next pass; lane background
  */
@@ -51,6 +52,7 @@ export const reap = operation({
       runners: yield* reapRunners(limit, context),
       artifacts: yield* expireArtifacts(limit, context),
       debugRequests: yield* reapRequests(limit, context),
+      environments: yield* expireEnvironmentLeases(context, { limit }),
     };
     const keys = yield* expireKeys(limit, context);
     yield* noteServed(context);

@@ -21,7 +21,7 @@ interface NewPatch {
 
 /** Adds a patch, or returns undefined when another transaction has added one with this hash. */
 export const insertPatch = step(function* ({ id, sha256, uri, sizeBytes }: NewPatch, context: Context) {
-  yield* reclaimFile(uri, context);
+  yield* reclaimFile({ uri }, context);
   const { now, changed, counted } = context;
   const row = yield* first<PatchRow>(sql`
     INSERT INTO patches (

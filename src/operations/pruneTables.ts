@@ -5,13 +5,22 @@ import type { Context, CountedEntity } from "../context.ts";
 import { all, and, type Body, type Statement, skipLocked, sql, step, valueList, when } from "../sql.ts";
 import { countedTables } from "./counters.ts";
 import { deleteSomeOfDebugSession } from "./debugState.ts";
+import { isEnvironmentKept, removeEnvironments } from "./environmentState.ts";
 import { isPatchNamed, removePatches } from "./patchState.ts";
 import { notePruned, nothing, refused, type Walk, type Walked } from "./pruneWalk.ts";
 
 /** A table whose ended rows go. */
 interface Source {
-  readonly kind: "debug" | "artifacts" | "worktrees" | "runners" | "tokens" | "patches" | "files";
-  readonly setting: "debugMs" | "artifactsMs" | "worktreesMs" | "runnersMs" | "tokensMs" | "patchesMs" | "filesMs";
+  readonly kind: "debug" | "artifacts" | "worktrees" | "runners" | "tokens" | "patches" | "environments" | "files";
+  readonly setting:
+    | "debugMs"
+    | "artifactsMs"
+    | "worktreesMs"
+    | "runnersMs"
+    | "tokensMs"
+    | "patchesMs"
+    | "environmentsMs"
+    | "filesMs";
   readonly table: Statement;
   readonly entity: CountedEntity;
   /** The time of the end, in the words of the index on it; null while there is none. */
@@ -59,7 +68,8 @@ const sources: readonly Source[] = [
     kept: sql`
       EXISTS (SELECT 1 FROM attempts WHERE attempts.runner_id = runners.id)
       OR EXISTS (SELECT 1 FROM commands WHERE commands.runner_id = runners.id)
-      OR EXISTS (SELECT 1 FROM worktrees WHERE worktrees.lease_runner_id = runners.id)`,
+      OR EXISTS (SELECT 1 FROM worktrees WHERE worktrees.lease_runner_id = runners.id)
+      OR EXISTS (SELECT 1 FROM environments WHERE environments.lease_runner_id = runners.id)`,
   },
   {
     kind: "tokens",
@@ -80,6 +90,15 @@ const sources: readonly Source[] = [
     time: sql`last_used_at`,
     kept: isPatchNamed,
     remove: removePatches,
+  },
+  {
+    kind: "environments",
+    setting: "environmentsMs",
+    table: sql`environments`,
+    entity: "environment",
+    time: sql`last_used_at`,
+    kept: isEnvironmentKept,
+    remove: (condition, context) => removeEnvironments(condition, "expired", context),
   },
   {
     kind: "files",

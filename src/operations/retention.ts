@@ -55,7 +55,7 @@ const SetInput = z.strictObject({ ...retentionFields, expectedVersion: z.int().m
  * Input    times in milliseconds, 1_000 .. 3_155_760_000_000; null keeps for ever. backupsMax: a number, 1 .. 10_000. sessionsMs, logsMs: from the end of
  *          the session. debugMs: from the end of the debug session. artifactsMs: from the failure or deletion of the
  *          artifact. readyArtifactsMs: from the recording of the artifact. worktreesMs: from the removal. runnersMs:
- *          from the time at which the runner was gone. tokensMs: from the revocation or expiry. usageMs: from the end of the day. patchesMs: from the last use. changesMs: from the
+ *          from the time at which the runner was gone. tokensMs: from the revocation or expiry. usageMs: from the end of the day. patchesMs, environmentsMs: from the last use. changesMs: from the
  *          change. changesHeldMs: the same while a consumer has not read the change; counts only above changesMs
  * Fails    conflict { reason: "version" }; 0 is the version before the first change
  * Effect   one row of retention, one row of changes

@@ -4,6 +4,7 @@ import type { ArtifactRow } from "../model/artifacts.ts";
 import type { RawOf } from "../model/codec.ts";
 import type { CommandRow } from "../model/commands.ts";
 import type { DebugSessionRow } from "../model/debug.ts";
+import type { EnvironmentRow } from "../model/environments.ts";
 import type { DiscardedFileRow } from "../model/files.ts";
 import type { PatchRow } from "../model/patches.ts";
 import type { Repository } from "../model/repositories.ts";
@@ -20,6 +21,7 @@ export interface RowOf {
   readonly artifact: ArtifactRow;
   readonly command: CommandRow;
   readonly debug_session: DebugSessionRow;
+  readonly environment: EnvironmentRow;
   readonly file: DiscardedFileRow;
   readonly patch: PatchRow;
   readonly repository: RawOf<typeof Repository>;
@@ -36,6 +38,7 @@ export const tables: Readonly<Record<Entity, Statement>> = {
   artifact: sql`artifacts`,
   command: sql`commands`,
   debug_session: sql`debug_sessions`,
+  environment: sql`environments`,
   file: sql`discarded_files`,
   patch: sql`patches`,
   repository: sql`repositories`,
@@ -60,6 +63,7 @@ export const largeBytesOf = {
   file: textBytes(sql`uri`, sql`last_error`),
   repository: textBytes(sql`remote_url`, sql`description`, sql`settings`, sql`worktree_root`, sql`retention`),
   runner: textBytes(sql`labels`),
+  environment: textBytes(sql`uri`, sql`last_error`),
   patch: textBytes(sql`uri`),
   session: textBytes(sql`patch_uri`, sql`metadata`, sql`labels`),
   worktree: textBytes(sql`path`),

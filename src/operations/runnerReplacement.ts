@@ -3,6 +3,7 @@ import type { Context } from "../context.ts";
 import { fail } from "../operation.ts";
 import { all, changeEach, one, sql, step } from "../sql.ts";
 import { expireCommandLeases } from "./commandExpiry.ts";
+import { expireEnvironmentLeases } from "./environmentState.ts";
 import { inOrderOfIds, lockRow, type RowOf } from "./rows.ts";
 import { runnerTopic } from "./topics.ts";
 import { expireWorktreeLeases } from "./worktreeState.ts";
@@ -47,6 +48,7 @@ export const replaceRunner = step(function* (formerId: string, runner: Row, cont
   // The commands first: a worktree stays with its holder while a command of its session is active.
   yield* expireCommandLeases(context, { limit, runnerId: formerId, reason });
   yield* expireWorktreeLeases(context, { limit, runnerId: formerId, reason });
+  yield* expireEnvironmentLeases(context, { limit, runnerId: formerId, reason });
 });
 
 /**
@@ -60,6 +62,9 @@ const expireNow = step(function* (runnerId: string, now: Date) {
   const worktrees = yield* all<Lease>(
     sql`SELECT id, fence FROM worktrees WHERE lease_expires_at > ${now} AND (lease_runner_id = ${runnerId}) IS TRUE`,
   );
+  const environments = yield* all<Lease>(
+    sql`SELECT id, fence FROM environments WHERE lease_expires_at > ${now} AND (lease_runner_id = ${runnerId}) IS TRUE`,
+  );
   yield* changeEach([
     ...inOrderOfIds(commands).map(
       ({ id, fence }) => sql`
@@ -69,6 +74,11 @@ const expireNow = step(function* (runnerId: string, now: Date) {
     ...inOrderOfIds(worktrees).map(
       ({ id, fence }) => sql`
         UPDATE worktrees SET lease_expires_at = ${now}
+        WHERE id = ${id} AND fence = ${fence} AND lease_expires_at > ${now}`,
+    ),
+    ...inOrderOfIds(environments).map(
+      ({ id, fence }) => sql`
+        UPDATE environments SET lease_expires_at = ${now}
         WHERE id = ${id} AND fence = ${fence} AND lease_expires_at > ${now}`,
     ),
   ]);

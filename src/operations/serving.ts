@@ -149,6 +149,7 @@ export const noteServed = step(function* (context: Context) {
           EXISTS (SELECT 1 FROM worktrees WHERE lease_expires_at > ${beginning})
           OR EXISTS (SELECT 1 FROM commands WHERE lease_expires_at > ${beginning})
           OR EXISTS (SELECT 1 FROM feed_consumers WHERE lease_expires_at > ${beginning})
+          OR EXISTS (SELECT 1 FROM environments WHERE lease_expires_at > ${beginning})
           OR EXISTS (
             SELECT 1 FROM runners
             WHERE state IN ('online', 'draining', 'stalled') AND state <> 'gone' AND expires_at > ${beginning}
@@ -180,7 +181,7 @@ const moveAhead = step(function* (aheadMs: number, aliveAt: Date, { limits }: Co
   const keysAfter = yield* newestKeysAfter(aliveAt, limits.clockKeys);
   const lived = (column: Statement, offsetMs = 0): Statement => sql`${column} > ${after(aliveAt, -offsetMs)}`;
   const [expiresAt, leaseExpiresAt] = [sql`expires_at`, sql`lease_expires_at`];
-  // The statements follow the order of locks: runners, sessions, commands, worktrees.
+  // The statements follow the order of locks: runners, sessions, commands, worktrees, environments.
   yield* changeEach([
     sql`
       UPDATE runners SET expires_at = expires_at + ${ahead}
@@ -206,6 +207,9 @@ const moveAhead = step(function* (aheadMs: number, aliveAt: Date, { limits }: Co
       UPDATE feed_consumers SET lease_expires_at = lease_expires_at + ${ahead}
       WHERE ${leaseExpiresAt} IS NOT NULL AND ${lived(leaseExpiresAt)}`,
     sql`
+      UPDATE environments SET lease_expires_at = lease_expires_at + ${ahead}
+      WHERE ${leaseExpiresAt} IS NOT NULL AND ${lived(leaseExpiresAt)}`,
+    sql`
       UPDATE artifacts SET expires_at = expires_at + ${ahead}
       WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted'
         AND ${lived(expiresAt)}`,
@@ -225,7 +229,7 @@ const grantGrace = step(function* (aliveAt: Date, until: Date, graces: Graces, {
     ${column} > ${after(aliveAt, -offsetMs)} AND ${column} < ${after(until, -offsetMs)}
     AND NOT ${isGrace(column, graces, offsetMs)}`;
   const [expiresAt, leaseExpiresAt] = [sql`expires_at`, sql`lease_expires_at`];
-  // The statements follow the order of locks: runners, sessions, commands, worktrees.
+  // The statements follow the order of locks: runners, sessions, commands, worktrees, environments.
   yield* changeEach([
     sql`
       UPDATE runners SET expires_at = ${until}
@@ -251,6 +255,9 @@ const grantGrace = step(function* (aliveAt: Date, until: Date, graces: Graces, {
     sql`UPDATE worktrees SET lease_expires_at = ${until} WHERE ${leaseExpiresAt} IS NOT NULL AND ${passes(leaseExpiresAt)}`,
     sql`
       UPDATE feed_consumers SET lease_expires_at = ${until}
+      WHERE ${leaseExpiresAt} IS NOT NULL AND ${passes(leaseExpiresAt)}`,
+    sql`
+      UPDATE environments SET lease_expires_at = ${until}
       WHERE ${leaseExpiresAt} IS NOT NULL AND ${passes(leaseExpiresAt)}`,
     sql`
       UPDATE artifacts SET expires_at = ${until}
@@ -296,6 +303,7 @@ const moveBack = step(function* (backMs: number, graces: Graces, { now, limits }
       WHERE stop_at > ${now} AND timeout_ms IS NOT NULL AND stop_at > ${from} + timeout_ms${milliseconds}`,
     sql`UPDATE worktrees SET lease_expires_at = lease_expires_at - ${back} WHERE lease_expires_at > ${now}`,
     sql`UPDATE feed_consumers SET lease_expires_at = lease_expires_at - ${back} WHERE lease_expires_at > ${now}`,
+    sql`UPDATE environments SET lease_expires_at = lease_expires_at - ${back} WHERE lease_expires_at > ${now}`,
     sql`
       UPDATE artifacts SET expires_at = expires_at - ${back}
       WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted'

@@ -14,6 +14,8 @@ import * as debugHistory from "./debugHistory.ts";
 import * as debugRequests from "./debugRequests.ts";
 import * as debugStops from "./debugStops.ts";
 import * as debugView from "./debugView.ts";
+import * as environmentEviction from "./environmentEviction.ts";
+import * as environments from "./environments.ts";
 import * as events from "./events.ts";
 import * as files from "./files.ts";
 import * as fsck from "./fsck.ts";
@@ -115,6 +117,17 @@ export const operations = {
     find: patches.find,
     list: patches.list,
     delete: patches.delete,
+  },
+  environments: {
+    acquire: environments.acquire,
+    renew: environments.renew,
+    ready: environments.ready,
+    fail: environments.fail,
+    pin: environments.pin,
+    get: environments.get,
+    list: environments.list,
+    delete: environments.delete,
+    evict: environmentEviction.evict,
   },
   files: { claim: files.claim, acknowledge: files.acknowledge, fail: files.fail, list: files.list },
   accounts: {

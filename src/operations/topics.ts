@@ -42,6 +42,8 @@ export const commandTopic = (commandId: string): string => `command:${commandId}
 export const logTopic = (commandId: string): string => `log:${commandId}`;
 /** The topic of calls that follow the session's log: a command has started, or a mark was added. */
 export const sessionLogTopic = (sessionId: string): string => `session-log:${sessionId}`;
+/** The topic of calls that wait for an environment to be built. */
+export const environmentTopic = (environmentId: string): string => `environment:${environmentId}`;
 /** The topic of calls that wait for a file to remove. */
 export const filesTopic = "files";
 /** The topic of calls that follow the debug session's events. */

@@ -156,6 +156,27 @@ export function fixtures(store: Store) {
     return await store.patches.record({ sha256, uri: `file:///srv/patches/${sha256}`, sizeBytes: 4, ...input });
   };
 
+  /** Creates an environment that is ready, in a new repository unless the input names one. */
+  const environment = async (input: Input<Store["environments"]["acquire"]> = {}) => {
+    const repositoryId = input.repositoryId ?? (await repository()).repository.id;
+    const { environment: made, lease: granted } = await store.environments.acquire({
+      hash: `environment-${newId()}`,
+      owner: "fixture",
+      ...input,
+      repositoryId,
+    });
+    if (granted === null) return { environment: made };
+    const uri = `file:///srv/environments/${made.id}`;
+    return {
+      environment: await store.environments.ready({
+        environmentId: made.id,
+        fence: granted.fence,
+        uri,
+        sizeBytes: 4,
+      }),
+    };
+  };
+
   /** Creates a debug session whose debugger runs, in a new session unless the input names one. */
   const debugSession = async (input: Input<Store["debug"]["open"]> = {}) => {
     const sessionId = input.sessionId ?? (await session()).session.id;
@@ -199,6 +220,7 @@ export function fixtures(store: Store) {
     token,
     artifact,
     patch,
+    environment,
     debugSession,
     debugStop,
   };

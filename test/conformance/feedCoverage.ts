@@ -46,6 +46,8 @@ const covered: Readonly<Record<string, Entity>> = {
       ],
     ],
   },
+  // Renewals and uses.
+  environment: { table: "environments", silent: ["lease_expires_at", "last_used_at", "use_count"] },
   // Uses.
   patch: { table: "patches", silent: ["last_used_at"] },
   // A count of worktrees, whose own rows are covered.

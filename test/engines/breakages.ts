@@ -32,6 +32,8 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
   });
   const { patch } = await given.patch();
   const { session: patched } = await given.session({ patchHash: patch.sha256 });
+  const { environment } = await given.environment();
+  await given.environment({ place: "build-7" });
   const { session: empty } = await given.session();
   const running = await given.claim();
   const finished = await given.claim();
@@ -101,6 +103,13 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
     },
     { check: "place-worktree-count", statements: ["UPDATE repository_places SET worktree_count = 0"] },
     { check: "worktree-place", statements: ["DELETE FROM repository_places"] },
+    { check: "place-environment-size", statements: ["UPDATE environment_places SET size_bytes = size_bytes + 1"] },
+    {
+      check: "place-environment-size",
+      statements: ["UPDATE environment_places SET environment_count = environment_count + 1"],
+    },
+    { check: "environment-place", statements: ["DELETE FROM environment_places"] },
+    { check: "session-environment", statements: [update("sessions", `environment_id = '${newId()}'`, patched.id)] },
     { check: "worktree-ended-from", statements: [update("worktrees", "ended_from = 'leased'", leased.id)] },
     { check: "worktree-facts", statements: [update("worktrees", "commit_fence = fence + 1", idle.id)] },
     { check: "worktree-facts", statements: [update("worktrees", "commit_sha = 'a', commit_fence = NULL", leased.id)] },
@@ -352,6 +361,7 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
       ["artifact", "artifacts", artifact.id],
       ["debug-session", "debug_sessions", debugSessionId],
       ["account", "accounts", token.accountId],
+      ["environment", "environments", environment.id],
       ["patch", "patches", patch.id],
       ["repository", "repositories", idle.repositoryId],
       ["runner", "runners", runner.id],

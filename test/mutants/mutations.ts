@@ -620,7 +620,7 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/files.ts", subject("files"), [
     [
       "a file that another artifact has is not handed out",
-      'if (kind !== "log" && (yield* isNamed(row.uri))) {',
+      'if (kind !== "log" && (yield* isNamed(row.uri, place))) {',
       "if (false) {",
     ],
     [
@@ -643,7 +643,7 @@ export const mutations: readonly Mutation[] = [
     ["the file of a patch is handed out when it goes", "if (!/^data:/i.test(uri))", "if (false)"],
     ["a data URI is no file to remove", "if (!/^data:/i.test(uri))", "if (true)"],
     ["use puts the end of a patch off", "{ last_used_at: context.now.getTime() }, context, 0", "{}, context, 0"],
-    ["a patch is not recorded where a collector removes one", "yield* reclaimFile(uri, context);", ""],
+    ["a patch is not recorded where a collector removes one", "yield* reclaimFile({ uri }, context);", ""],
   ]),
   ...mutate("src/operations/patches.ts", subject("patches"), [
     ["a hash stands for one content", "if (known.size_bytes !== null) {", "if (false) {"],
@@ -651,6 +651,93 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/operations/pruneTables.ts", subject("patches"), [
     ["retention keeps the patch of a session", "kept: isPatchNamed", "kept: sql`FALSE`"],
+  ]),
+  ...mutate("src/operations/environments.ts", subject("environments"), [
+    ["an environment is not built twice at once", "known.lease_expires_at > at)", "known.lease_expires_at < 0)"],
+    ["a later builder has a new fence", "fence: known.fence + 1, ...lease", "fence: known.fence, ...lease"],
+    ["a ready environment is used, not built", 'if (known?.state === "ready") {', "if (known === null) {"],
+    ["the use of an environment is noted", "yield* bindSession(session, environment.id, context);", ""],
+    ["a session uses environments of its repository", "session.repository_id !== repositoryId", "false"],
+    [
+      "nothing is built where a collector removes",
+      "yield* reclaimFile({ uri: built.uri, place: before.place }, context);",
+      "",
+    ],
+    ["what a session uses is not deleted", "if (user !== undefined)", "if (false)"],
+    ["a pinned environment is not deleted", "if (pinned === 1)", "if (false)"],
+  ]),
+  ...mutate(
+    "src/operations/environments.ts",
+    {
+      tests: ["test/system/faults/environments.test.ts"],
+      only: "two threads on a SQLite file: when the builder is killed",
+    },
+    [["a call that waits takes over when the lease ends", "{ againMs });", "{});"]],
+  ),
+  ...mutate("src/operations/environmentState.ts", subject("environments"), [
+    [
+      "only the builder reports",
+      "row.fence !== fence || row.lease_expires_at === null",
+      "row.lease_expires_at === null",
+    ],
+    [
+      "a use lasts until the last command has ended",
+      "AND (ended_at IS NULL OR active_commands > 0)",
+      "AND (ended_at IS NULL OR active_commands > 0) AND ended_at IS NULL",
+    ],
+    [
+      "those who wait learn of a failure",
+      "context.wake(environmentTopic(row.id));\n  return row;\n});\n\n/** Ends the building of an environment with",
+      "return row;\n});\n\n/** Ends the building of an environment with",
+    ],
+    [
+      "a place counts what it has",
+      "size_bytes = environment_places.size_bytes + excluded.size_bytes",
+      "size_bytes = excluded.size_bytes",
+    ],
+    ["what was built is handed out in its place", 'kind: "environment", place, uri', 'kind: "environment", uri'],
+  ]),
+  ...mutate("src/operations/environmentEviction.ts", subject("environments"), [
+    ["eviction ends when the rest fits", "sizeBytes -= size_bytes ?? 0;", ""],
+    ["pinned environments are not evicted", "AND NOT pinned`, condition", "`, condition"],
+    ["the least recently used goes first", "ORDER BY ${order}, id", "ORDER BY ${order} DESC, id"],
+    ["the age is that of what was built", "`ready_at <= ${after", "`last_used_at <= ${after"],
+    ["what is too old goes before what has to fit", "if (ids.has(row.id)) continue;", ""],
+    ["eviction says when more may have to go", "left: Number(ids.size === limit)", "left: 0"],
+  ]),
+  ...mutate("src/operations/files.ts", subject("environments"), [
+    [
+      "files of a place are for its collectors",
+      "WHERE kind = ${kind} AND place = ${place} AND due_at",
+      "WHERE kind = ${kind} AND due_at",
+    ],
+    [
+      "what another environment has is not handed out",
+      "if ((yield* first(environment)) !== undefined) return true;",
+      "",
+    ],
+  ]),
+  ...mutate("src/operations/runnerReplacement.ts", subject("environments"), [
+    [
+      "a former runner builds no environment",
+      "yield* expireEnvironmentLeases(context, { limit, runnerId: formerId, reason });",
+      "",
+    ],
+  ]),
+  ...mutate("src/operations/serving.ts", subject("environments"), [
+    [
+      "builders keep their leases when the clock jumps",
+      "UPDATE environments SET lease_expires_at = lease_expires_at + ${ahead}",
+      "UPDATE environments SET lease_expires_at = lease_expires_at",
+    ],
+    [
+      "leases of builders do not grow when the clock is set back",
+      "UPDATE environments SET lease_expires_at = lease_expires_at - ${back}",
+      "UPDATE environments SET lease_expires_at = lease_expires_at",
+    ],
+  ]),
+  ...mutate("src/operations/pruneTables.ts", subject("environments"), [
+    ["retention keeps what is pinned or used", "kept: isEnvironmentKept", "kept: sql`FALSE`"],
   ]),
   ...mutate("src/collector/localFiles.ts", collector, [
     ["links out of a folder are not followed", "requireWithin(await realpath(held)", "requireWithin(dirname(path)"],

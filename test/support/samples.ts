@@ -27,6 +27,8 @@ const candidates = (): readonly unknown[] => [
 const corrections: Readonly<Record<string, () => Record<string, unknown>>> = {
   "worktrees.reserve": () => ({ owner: "a" }),
   "worktrees.evict": () => ({ owner: "a" }),
+  "environments.acquire": () => ({ owner: "a" }),
+  "environments.evict": () => ({ maxBytes: 0 }),
   "worktrees.evictUnused": () => ({ owner: "a" }),
   "commands.finish": () => ({ exitCode: 0, signal: null }),
   "logs.read": () => ({ line: undefined, lastLines: undefined }),

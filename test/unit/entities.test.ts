@@ -55,7 +55,7 @@ it("maintenance.stats counts the rows of every table that has a state, and those
 });
 
 /** Entities without scopes of their own: over HTTP, they need `admin`, or a scope of tokens or of sessions. */
-const unscoped = ["files", "patches", "accounts", "usage", "maintenance"];
+const unscoped = ["files", "environments", "patches", "accounts", "usage", "maintenance"];
 
 it("every entity has scopes, or is known to have none", () => {
   const ofEntities = scopes.filter((scope) => scope !== "admin" && scope !== "metrics:read");

@@ -41,8 +41,16 @@ const latest = (range: Statement, more: Statement): Statement => sql`
   WHERE ${more}`;
 
 /** The entities whose rows belong to no session: only a pass over the whole feed finds their changes. */
-const others = ["account", "patch", "repository", "runner", "token", "worktree"] as const satisfies readonly Entity[];
-const isOther = sql`entity IN ('account', 'patch', 'repository', 'runner', 'token', 'worktree')`;
+const others = [
+  "account",
+  "environment",
+  "patch",
+  "repository",
+  "runner",
+  "token",
+  "worktree",
+] as const satisfies readonly Entity[];
+const isOther = sql`entity IN ('account', 'environment', 'patch', 'repository', 'runner', 'token', 'worktree')`;
 
 /** A walk of one step, over all that a select finds. */
 const whole: Walk = { from: sql`(SELECT 1 AS part) AS parts`, key: ["part"], start: [0] };
@@ -105,7 +113,7 @@ export const feedChecks: readonly Check[] = [
   ...ofSessions.map((entity) => versionCheck(entity, false)),
   {
     name: "feed-other-versions",
-    says: "Each change of an account, patch, repository, runner, token or worktree has the version after that of the change before.",
+    says: "Each change of an account, environment, patch, repository, runner, token or worktree has the version after that of the change before.",
     walk: whole,
     rows: 5_000,
     isDeep: true,

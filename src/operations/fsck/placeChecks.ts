@@ -2,7 +2,7 @@
 import { sql } from "../../sql.ts";
 import { countsOfPlace } from "../worktreeCounts.ts";
 import { byId, type Check, firstId } from "./check.ts";
-import { countPlace, writeColumns } from "./repair.ts";
+import { countEnvironments, countPlace, writeColumns } from "./repair.ts";
 
 /** The states of a worktree that takes a place in its repository, each with a part of the index of states. */
 const worktreeCount = sql`(
@@ -12,11 +12,44 @@ const worktreeCount = sql`(
 
 const placeCount = countsOfPlace(sql`repository_places.repository_id`, sql`repository_places.place`);
 
+const ofPlace = sql`FROM environments WHERE environments.place = environment_places.place AND uri IS NOT NULL`;
+const countOfPlace = sql`(SELECT count(*) ${ofPlace})`;
+const sizeOfPlace = sql`(SELECT COALESCE(sum(environments.size_bytes), 0) ${ofPlace})`;
+
 const unknownFacts = sql`commit_sha = NULL, commit_fence = NULL, environment_hash = NULL, environment_fence = NULL`;
 
 const worktrees = byId(sql`worktrees`);
 
 export const placeChecks: readonly Check[] = [
+  {
+    name: "place-environment-size",
+    says: "A place counts its environments that are ready, and their size.",
+    walk: byId(sql`environment_places`),
+    rows: 16,
+    rule: {
+      id: sql`place`,
+      found: sql`size_bytes`,
+      expected: sizeOfPlace,
+      broken: sql`environment_count = 0 OR environment_count <> ${countOfPlace} OR size_bytes <> ${sizeOfPlace}`,
+    },
+    repair: countEnvironments((place) => sql`CAST(${place} AS text)`),
+    remedy: "Repair it: the environments are counted.",
+  },
+  {
+    name: "environment-place",
+    says: "An environment that is ready is counted in its place.",
+    walk: byId(sql`environments`),
+    rows: 5_000,
+    rule: {
+      id: sql`id`,
+      found: sql`place`,
+      broken: sql`
+        state = 'ready'
+        AND NOT EXISTS (SELECT 1 FROM environment_places WHERE environment_places.place = environments.place)`,
+    },
+    repair: countEnvironments((id) => sql`(SELECT place FROM environments WHERE id = ${id})`),
+    remedy: "Repair it: the environments are counted.",
+  },
   {
     name: "repository-worktree-count",
     says: "A repository counts its worktrees that are not removed.",

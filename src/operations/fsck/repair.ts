@@ -1,6 +1,7 @@
 // Repairs of rows that break a rule: what follows from other rows is written anew, in the transaction that has found the
 // row again, with a new version and a row of changes.
 import type { Context } from "../../context.ts";
+import { newId } from "../../model/ids.ts";
 import { type Body, change, first, forUpdate, one, type Statement, sql, step } from "../../sql.ts";
 import { type Entity, tables } from "../rows.ts";
 import { type ReadySessionRow, wakeClaims } from "../sessionState.ts";
@@ -85,6 +86,45 @@ export const countPlace: Repair = step(function* (
   wake(repositoryTopic(id));
   return written > 0;
 });
+
+/**
+ * Returns the repair that counts the ready environments of a place anew. Nobody changes which of them are ready while its
+ * row is locked. `placeOf` returns the place that a finding is about.
+ */
+export function countEnvironments(placeOf: (finding: string) => Statement): Repair {
+  return step(function* ({ finding }: FoundRow): Body<boolean> {
+    const { place } = yield* one<{ place: string | null }>(sql`SELECT ${placeOf(finding)} AS place`);
+    if (place === null) return false;
+    yield* change(sql`
+      INSERT INTO environment_places (id, place, environment_count, size_bytes) VALUES (${newId()}, ${place}, 0, 0)
+      ON CONFLICT (place) DO NOTHING`);
+    const before = yield* one<EnvironmentsOfPlace>(sql`
+      SELECT environment_count, size_bytes FROM environment_places WHERE place = ${place} ${forUpdate}`);
+    const counted = yield* one<EnvironmentsOfPlace>(sql`
+      SELECT count(*) AS environment_count, COALESCE(sum(size_bytes), 0) AS size_bytes FROM environments
+      WHERE place = ${place} AND uri IS NOT NULL`);
+    const { environment_count } = counted;
+    // The sum of many numbers is a text on PostgreSQL.
+    const size_bytes = Number(counted.size_bytes);
+    yield* change(
+      environment_count === 0
+        ? sql`DELETE FROM environment_places WHERE place = ${place}`
+        : sql`
+            UPDATE environment_places SET
+              environment_count = ${environment_count},
+              size_bytes = ${size_bytes}
+            WHERE place = ${place}`,
+    );
+    return (
+      environment_count === 0 || before.environment_count !== environment_count || before.size_bytes !== size_bytes
+    );
+  });
+}
+
+interface EnvironmentsOfPlace {
+  readonly environment_count: number;
+  readonly size_bytes: number;
+}
 
 interface Placed {
   readonly repository_id: string;

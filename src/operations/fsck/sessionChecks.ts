@@ -230,6 +230,22 @@ const otherChecks: readonly Check[] = [
     remedy: "Repair it: the session refers to no recorded patch, and keeps its own hash and uri.",
   },
   {
+    name: "session-environment",
+    says: "The environment that an open session uses exists, and belongs to the same repository.",
+    walk,
+    rows: 5_000,
+    rule: {
+      id,
+      found: sql`environment_id`,
+      broken: sql`
+        environment_id IS NOT NULL AND ended_at IS NULL AND NOT EXISTS (
+          SELECT 1 FROM environments
+          WHERE environments.id = environment_id AND environments.repository_id = sessions.repository_id)`,
+    },
+    repair: writeColumns("session", () => sql`environment_id = NULL`),
+    remedy: "Repair it: the session uses no environment, and has to acquire it again.",
+  },
+  {
     name: "session-idle-timeout",
     says: "A session has a time at which it expires if, and only if, it has an idle timeout.",
     walk,

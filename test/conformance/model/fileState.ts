@@ -14,6 +14,7 @@ export function discardFile(state: State, { id, kind, uri, sizeBytes, sessionId 
   const row: DiscardedFile = {
     id,
     kind,
+    place: "",
     uri,
     sizeBytes,
     sessionId,

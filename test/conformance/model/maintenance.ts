@@ -47,7 +47,7 @@ export const maintenance = modelOf("maintenance", {
       const sessions = reapSessions(state);
       const runners = reapRunners(state);
       const artifacts = expireArtifacts(state);
-      const ids = { commands, worktrees, sessions, runners, artifacts, debugRequests: [] };
+      const ids = { commands, worktrees, sessions, runners, artifacts, debugRequests: [], environments: [] };
       return { ...ids, keys: expireKeys(state), more: false };
     },
     ordered(answer) {

@@ -183,6 +183,7 @@ const goingOf: Readonly<Record<Exclude<RetentionKind, "changes">, (state: State)
     // Of those with one uri, the first one gives its file away.
     return inAnyOrder(state, due).map((row) => ({ id: row.id, isNamed: false, remove: () => removePatch(state, row) }));
   },
+  environments: () => [],
   files: (state) =>
     rowsOf(state, "files", ({ createdAt }: DiscardedFile) => isDue(state, createdAt, state.retention.filesMs)),
 };

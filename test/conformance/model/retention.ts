@@ -67,5 +67,5 @@ const someKinds = [
   ["sessions", "tokens"],
   ["readyArtifacts", "artifacts", "files"],
   ["patches", "sessions"],
-  ["runners", "worktrees", "debug"],
+  ["runners", "worktrees", "debug", "environments"],
 ] as const;

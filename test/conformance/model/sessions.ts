@@ -74,6 +74,7 @@ export const sessions = modelOf("sessions", {
         repositoryId,
         worktreeId: null,
         worktreeFence: null,
+        environmentId: null,
         tokenId: token?.id ?? null,
         accountId: token?.accountId ?? null,
         requestedBy: input.requestedBy ?? null,

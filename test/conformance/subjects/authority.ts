@@ -19,6 +19,7 @@ async function world(store: Store) {
   const { token: owner } = await given.token({ scopes: [...most] });
   const { repository } = await given.repository();
   const { worktree } = await given.lease({ repositoryId: repository.id });
+  const { environment } = await given.environment({ repositoryId: repository.id });
   const { runner } = await given.runner();
   const { session } = await given.session({ repositoryId: repository.id, tokenId: owner.id });
   const [command] = await store.commands.enqueue({ sessionId: session.id, commands: [{ argv: ["true"] }] });
@@ -33,6 +34,7 @@ async function world(store: Store) {
     artifactId: artifact.id,
     debugSessionId: debugSession.id,
     worktreeId: worktree.id,
+    environmentId: environment.id,
   };
 }
 
@@ -45,6 +47,7 @@ const asks: Readonly<Record<string, readonly [field: keyof World & (typeof reach
   "repositories.get": ["repositoryId", ({ repositoryId }, s, o) => s.repositories.get({ repositoryId }, o)],
   "sessions.list": ["repositoryId", ({ repositoryId }, s, o) => s.sessions.list({ repositoryId }, o)],
   "worktrees.get": ["worktreeId", ({ worktreeId }, s, o) => s.worktrees.get({ worktreeId }, o)],
+  "environments.get": ["environmentId", ({ environmentId }, s, o) => s.environments.get({ environmentId }, o)],
   "sessions.get": ["sessionId", ({ sessionId }, s, o) => s.sessions.get({ sessionId }, o)],
   "sessions.touch": ["sessionId", ({ sessionId }, s, o) => s.sessions.touch({ sessionId }, o)],
   "commands.list": ["sessionId", ({ sessionId }, s, o) => s.commands.list({ sessionId }, o)],
@@ -96,7 +99,8 @@ export function authorityConformance(backend: TestedBackend): void {
       assert.deepEqual([token.sessionId, token.repositoryIds], [own.sessionId, null]);
       assert.equal(token.accountId, own.owner.accountId);
       // The session has no worktree yet.
-      const isElsewhere = (field: string) => (/^(?:worktree|repository)Id$/.test(field) ? "out_of_reach" : null);
+      const isElsewhere = (field: string) =>
+        /^(?:worktree|environment|repository)Id$/.test(field) ? "out_of_reach" : null;
       await expectAll(store, token.id, own, isElsewhere);
       await expectAll(store, token.id, other, () => "out_of_reach");
       const { repositoryId, sessionId, runner } = own;
@@ -133,6 +137,11 @@ export function authorityConformance(backend: TestedBackend): void {
         { limit: "repositories" },
       );
       await fails(store.runners.list({}, { tokenId: token.id }), "out_of_reach");
+      // A patch belongs to no repository. A session of the repository can refer to it.
+      const { patch } = await fixtures(store).patch();
+      await fails(store.patches.find({ sha256: patch.sha256 }, { tokenId: token.id }), "out_of_reach");
+      const withPatch = { ...created, patchHash: patch.sha256 };
+      assert.equal((await store.sessions.create(withPatch, { tokenId: token.id })).session.patchId, patch.id);
     });
 
     test("an operation that names no row is refused to every limited token, and one without a scope too", async ({

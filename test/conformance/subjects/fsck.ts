@@ -21,6 +21,7 @@ export function fsck(backend: TestedBackend): void {
         const { session } = await rows.session({ commands: [{ argv: ["a"] }], idleTtlMs: 60_000, tokenId: token.id });
         await rows.artifact({ sessionId: session.id });
         await rows.artifact();
+        await rows.environment();
         const { patch } = await rows.patch();
         await rows.session({ patchHash: patch.sha256 });
         assert.deepEqual(await findingsOf(store), []);

@@ -38,6 +38,7 @@ async function createRows({ store, clock }: Opened) {
   for (const n of [0, 1, 2]) {
     clock.advance(10);
     const { patch } = await given.patch();
+    await given.environment({ place: n === 1 ? "a" : "" });
     const { session, repository } = await given.session({
       ...(n === 0 ? {} : { patchHash: patch.sha256 }),
       requestedBy: n === 1 ? "bob" : "ada",

@@ -361,6 +361,7 @@ export function logArchiveConformance(backend: TestedBackend): void {
           {
             id: key.split(".")[2],
             kind: "log",
+            place: "",
             uri: `archive:${key}`,
             sizeBytes: byteLength,
             sessionId,

@@ -304,6 +304,7 @@ export function maintenanceConformance(backend: TestedBackend): void {
         debug_requests: {},
         debug_sessions: {},
         discarded_files: {},
+        environments: {},
         logs: { open: 1 },
         patches: {},
         tokens: {},

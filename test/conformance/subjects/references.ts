@@ -54,6 +54,17 @@ const calls: Readonly<Record<string, Call>> = {
     s.worktrees.evictUnused({ repositoryId, runnerId: unknown }),
   "worktrees.completeEvict worktreeId": (s) => s.worktrees.completeEvict({ worktreeId: unknown, fence: 1 }),
   "worktrees.get worktreeId": (s) => s.worktrees.get({ worktreeId: unknown }),
+  "environments.acquire repositoryId": (s) => s.environments.acquire({ repositoryId: unknown, hash: "h", owner: "o" }),
+  "environments.acquire sessionId": (s, { repositoryId }) =>
+    s.environments.acquire({ repositoryId, hash: "h", owner: "o", sessionId: unknown }),
+  "environments.acquire runnerId": (s, { repositoryId }) =>
+    s.environments.acquire({ repositoryId, hash: "h", runnerId: unknown }),
+  "environments.renew environmentId": (s) => s.environments.renew({ environmentId: unknown, fence: 1 }),
+  "environments.ready environmentId": (s) =>
+    s.environments.ready({ environmentId: unknown, fence: 1, uri: "file:///x", sizeBytes: 1 }),
+  "environments.fail environmentId": (s) => s.environments.fail({ environmentId: unknown, fence: 1 }),
+  "environments.pin environmentId": (s) => s.environments.pin({ environmentId: unknown }),
+  "environments.get environmentId": (s) => s.environments.get({ environmentId: unknown }),
   "sessions.create repositoryId": (s) => s.sessions.create({ repositoryId: unknown, commitSha }),
   "sessions.create tokenId": (s, { repositoryId }) => s.sessions.create({ repositoryId, commitSha, tokenId: unknown }),
   "sessions.complete sessionId": (s) => s.sessions.complete({ sessionId: unknown }),
@@ -127,7 +138,7 @@ const calls: Readonly<Record<string, Call>> = {
 
 /** The fields that only filter rows, or of which no row is required. */
 const exempt = (name: string): boolean =>
-  /\.list \w+$|^changes\.|^runners\.register bootId$|^(?:sessions|patches)\.delete \w+$|^debug\.\w+ threadId$|^tokens\.check /.test(
+  /\.list \w+$|^changes\.|^runners\.register bootId$|^(?:sessions|patches|environments)\.delete \w+$|^debug\.\w+ threadId$|^tokens\.check /.test(
     name,
   );
 

@@ -68,6 +68,10 @@ const repeatable: Readonly<Record<string, Prepare>> = {
     const { artifact } = await fixtures(store).artifact();
     return () => store.artifacts.delete({ artifactId: artifact.id, expectedVersion: artifact.version });
   },
+  "environments.pin": async (store) => {
+    const { environment } = await fixtures(store).environment();
+    return () => store.environments.pin({ environmentId: environment.id, expectedVersion: environment.version });
+  },
   "artifacts.pin": async (store) => {
     const { artifact } = await fixtures(store).artifact();
     return () => store.artifacts.pin({ artifactId: artifact.id, expectedVersion: artifact.version });
@@ -103,6 +107,7 @@ const others = [
   "debug.setBreakpoints",
   "maintenance.setRetention",
   "sessions.delete",
+  "environments.delete",
   "patches.delete",
   "tokens.rotate",
   "worktrees.update",

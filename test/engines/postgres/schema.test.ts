@@ -268,11 +268,14 @@ const withoutForeignKey: readonly string[] = [
   "debug_threads.hit_breakpoint_ids",
   "debug_threads.thread_id",
   "discarded_files.session_id",
+  "environments.lease_owner",
   "idempotency_keys.actor",
   "log_moves.attempt_id",
   "runners.boot_id",
   // A mark goes with its session, after the commands.
   "session_marks.command_id",
+  // The environment may go after the session.
+  "sessions.environment_id",
   "sessions.last_command_id",
   "sessions.requested_by",
   "tokens.public_id",

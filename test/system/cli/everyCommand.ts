@@ -42,6 +42,12 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
   const { artifact: gone } = await fixture.artifact({ sessionId: session.id, uri: `${uri}&old` });
   await store.artifacts.delete({ artifactId: gone.id });
   const { patch } = await fixture.patch({ uri: `${uri}&patch` });
+  const { environment } = await store.environments.acquire({
+    repositoryId: session.repositoryId,
+    hash: "a",
+    owner: "a",
+  });
+  await store.environments.ready({ environmentId: environment.id, fence: 1, uri: `${uri}&environment`, sizeBytes: 1 });
   const { debugSessionId } = await fixture.debugStop({ sessionId: session.id });
   const assignment = JSON.stringify({ expression: "apiToken", value: secret });
   const { worktree } = await fixture.lease();
@@ -87,6 +93,10 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["commands show", [command.id], "rows"],
     ["artifacts list", [], "rows"],
     ["patches list", [], "rows"],
+    ["environments list", [], "rows"],
+    ["environments pin", [environment.id, "--remove"], "rows"],
+    ["environments evict", ["--max-size", "0"], "rows"],
+    ["environments delete", [environment.id]],
     ["patches delete", [patch.id]],
     ["files list", [], "rows"],
     ["logs show", [command.id]],

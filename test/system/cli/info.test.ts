@@ -93,7 +93,7 @@ suite("info and maintenance", { concurrency: 2 }, () => {
       [again.code, again.stdout],
       [
         0,
-        "worktrees       0\ncommands        0\nsessions        0\nrunners         0\nartifacts       0\ndebug requests  0\nkeys            0\n",
+        "worktrees       0\ncommands        0\nsessions        0\nrunners         0\nartifacts       0\ndebug requests  0\nenvironments    0\nkeys            0\n",
       ],
     );
   });

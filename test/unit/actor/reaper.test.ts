@@ -14,6 +14,7 @@ const nothing = {
   runners: [],
   artifacts: [],
   debugRequests: [],
+  environments: [],
   keys: 0,
   more: 0,
 };
@@ -55,7 +56,16 @@ it("a pass that left rows is followed by the next one at once, and reports what 
   const { tick, events } = startTicking(t, [Promise.resolve(answered({ sessions: ["a"], more: 1 }))]);
   assert.deepEqual([await tick(100), await tick(0), await tick(0)], [1, 2, 2]);
   assert.deepEqual(events, [
-    { type: "reaped", commands: [], worktrees: [], sessions: ["a"], runners: [], artifacts: [], debugRequests: [] },
+    {
+      type: "reaped",
+      commands: [],
+      worktrees: [],
+      sessions: ["a"],
+      runners: [],
+      artifacts: [],
+      debugRequests: [],
+      environments: [],
+    },
   ]);
 });
 

@@ -21,6 +21,8 @@
 -- 0021_debug_origins.postgres.sql 33e20109fd34bffb73612b37173da4c09202a9ae79a7b62205226aa0890b00bb
 -- 0022_token_limits.postgres.sql 77061fb99a86ed7cf48af2a21fb764fe90caeb4d1045948cdfecf529241af14c
 -- 0023_session_labels.postgres.sql 2312ed7320a9fdfbaeb68ed00b896fd3f96a99e904c22adbeeb407169b1aa8c7
+-- 0024_patches.postgres.sql 83b40e3c39dcfb9b4664750a6194e97f6e420ff7b0735da225a9df06b5cb98d3
+-- 0025_environments.postgres.sql 016f5ce58d8ec014014729fe9d255601bad6ca85f06fffaaae736523a3090f40
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -499,21 +501,94 @@ CREATE TABLE discarded_files (
   failures bigint NOT NULL DEFAULT 0,
   last_error text COLLATE "C",
   created_at timestamp with time zone NOT NULL,
+  place text COLLATE "C" NOT NULL DEFAULT ''::text,
   CONSTRAINT discarded_files_check CHECK (owner IS NULL OR fence > 0),
   CONSTRAINT discarded_files_failures_check CHECK (failures >= 0),
   CONSTRAINT discarded_files_fence_check CHECK (fence >= 0),
-  CONSTRAINT discarded_files_kind_check CHECK (kind = 'artifact'::text OR kind = 'log'::text),
+  CONSTRAINT discarded_files_kind_check CHECK (kind = 'artifact'::text OR kind = 'log'::text OR kind = 'patch'::text OR kind = 'environment'::text),
   CONSTRAINT discarded_files_pkey PRIMARY KEY (id),
   CONSTRAINT discarded_files_size_bytes_check CHECK (size_bytes >= 0)
 );
 
-CREATE INDEX discarded_files_due ON discarded_files USING btree (kind, due_at);
+CREATE INDEX discarded_files_due ON discarded_files USING btree (kind, place, due_at);
 
 CREATE INDEX discarded_files_page ON discarded_files USING btree (created_at, id);
 
 CREATE INDEX discarded_files_page_of_kind ON discarded_files USING btree (kind, created_at, id);
 
-CREATE UNIQUE INDEX discarded_files_uri ON discarded_files USING btree (md5(uri));
+CREATE UNIQUE INDEX discarded_files_uri ON discarded_files USING btree (md5(uri), place);
+
+CREATE TABLE environment_places (
+  id uuid NOT NULL,
+  place text COLLATE "C" NOT NULL,
+  environment_count bigint NOT NULL,
+  size_bytes bigint NOT NULL,
+  CONSTRAINT environment_places_environment_count_check CHECK (environment_count >= 0),
+  CONSTRAINT environment_places_pkey PRIMARY KEY (id),
+  CONSTRAINT environment_places_place_key UNIQUE (place),
+  CONSTRAINT environment_places_size_bytes_check CHECK (size_bytes >= 0)
+);
+
+CREATE TABLE environments (
+  id uuid NOT NULL,
+  repository_id uuid NOT NULL,
+  place text COLLATE "C" NOT NULL,
+  hash text COLLATE "C" NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  uri text COLLATE "C",
+  size_bytes bigint,
+  pinned boolean NOT NULL DEFAULT false,
+  fence bigint NOT NULL,
+  lease_runner_id uuid,
+  lease_owner text COLLATE "C",
+  leased_at timestamp with time zone,
+  lease_expires_at timestamp with time zone,
+  ready_at timestamp with time zone,
+  failures bigint NOT NULL DEFAULT 0,
+  last_error text COLLATE "C",
+  last_used_at timestamp with time zone NOT NULL,
+  use_count bigint NOT NULL DEFAULT 0,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT environments_check CHECK ((state = 'building'::text) = (lease_expires_at IS NOT NULL)),
+  CONSTRAINT environments_check1 CHECK ((lease_expires_at IS NULL) = (leased_at IS NULL)),
+  CONSTRAINT environments_check2 CHECK (lease_expires_at IS NOT NULL OR lease_runner_id IS NULL AND lease_owner IS NULL),
+  CONSTRAINT environments_check3 CHECK (lease_expires_at IS NULL OR lease_owner IS NOT NULL),
+  CONSTRAINT environments_check4 CHECK ((state = 'ready'::text) = (uri IS NOT NULL)),
+  CONSTRAINT environments_check5 CHECK ((uri IS NULL) = (size_bytes IS NULL)),
+  CONSTRAINT environments_check6 CHECK ((uri IS NULL) = (ready_at IS NULL)),
+  CONSTRAINT environments_failures_check CHECK (failures >= 0),
+  CONSTRAINT environments_fence_check CHECK (fence > 0),
+  CONSTRAINT environments_lease_runner_id_fkey FOREIGN KEY (lease_runner_id) REFERENCES runners(id),
+  CONSTRAINT environments_pkey PRIMARY KEY (id),
+  CONSTRAINT environments_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES repositories(id),
+  CONSTRAINT environments_repository_id_place_hash_key UNIQUE (repository_id, place, hash),
+  CONSTRAINT environments_size_bytes_check CHECK (size_bytes >= 0),
+  CONSTRAINT environments_state_check CHECK (state = 'building'::text OR state = 'ready'::text OR state = 'failed'::text),
+  CONSTRAINT environments_use_count_check CHECK (use_count >= 0),
+  CONSTRAINT environments_version_check CHECK (version > 0)
+);
+
+CREATE INDEX environments_aged ON environments USING btree (place, ready_at, id) WHERE ready_at IS NOT NULL AND state <> 'building'::text AND NOT pinned;
+
+CREATE INDEX environments_evictable ON environments USING btree (place, last_used_at, id) WHERE state <> 'building'::text AND NOT pinned;
+
+CREATE INDEX environments_expiry ON environments USING btree (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
+
+CREATE INDEX environments_of_runner ON environments USING btree (lease_runner_id) WHERE lease_runner_id IS NOT NULL;
+
+CREATE INDEX environments_page ON environments USING btree (created_at, id);
+
+CREATE INDEX environments_page_of_place ON environments USING btree (place, created_at, id);
+
+CREATE INDEX environments_page_of_repository ON environments USING btree (repository_id, created_at, id);
+
+CREATE INDEX environments_page_of_state ON environments USING btree (state, created_at, id);
+
+CREATE INDEX environments_uri ON environments USING btree (md5(uri), place) WHERE uri IS NOT NULL;
+
+CREATE INDEX environments_used ON environments USING btree (last_used_at, id);
 
 CREATE TABLE feed_consumers (
   id uuid NOT NULL,
@@ -602,6 +677,27 @@ CREATE TABLE log_moves (
 );
 
 CREATE INDEX log_moves_due ON log_moves USING btree (due_at, id);
+
+CREATE TABLE patches (
+  id uuid NOT NULL,
+  sha256 text COLLATE "C" NOT NULL,
+  uri text COLLATE "C" NOT NULL,
+  size_bytes bigint,
+  last_used_at timestamp with time zone NOT NULL,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT patches_pkey PRIMARY KEY (id),
+  CONSTRAINT patches_sha256_key UNIQUE (sha256),
+  CONSTRAINT patches_size_bytes_check CHECK (size_bytes >= 0),
+  CONSTRAINT patches_version_check CHECK (version > 0)
+);
+
+CREATE INDEX patches_page ON patches USING btree (created_at, id);
+
+CREATE INDEX patches_uri ON patches USING btree (md5(uri));
+
+CREATE INDEX patches_used ON patches USING btree (last_used_at, id);
 
 CREATE TABLE pruned (
   kind text COLLATE "C" NOT NULL,
@@ -769,6 +865,8 @@ CREATE TABLE sessions (
   requires text COLLATE "C" NOT NULL DEFAULT ''::text,
   ready_requires text COLLATE "C" NOT NULL DEFAULT ''::text,
   labels json NOT NULL DEFAULT '{"json":{}}'::json,
+  patch_id uuid,
+  environment_id uuid,
   CONSTRAINT sessions_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
   CONSTRAINT sessions_active_commands_check CHECK (active_commands >= 0),
   CONSTRAINT sessions_check CHECK ((state = 'completed'::text OR state = 'failed'::text OR state = 'cancelled'::text OR state = 'expired'::text) = (ended_at IS NOT NULL)),
@@ -781,6 +879,7 @@ CREATE TABLE sessions (
   CONSTRAINT sessions_last_command_state_check CHECK (last_command_state = 'succeeded'::text OR last_command_state = 'failed'::text OR last_command_state = 'timed_out'::text OR last_command_state = 'cancelled'::text OR last_command_state = 'lost'::text),
   CONSTRAINT sessions_max_parallel_check CHECK (max_parallel > 0),
   CONSTRAINT sessions_next_sequence_check CHECK (next_sequence > 0),
+  CONSTRAINT sessions_patch_id_fkey FOREIGN KEY (patch_id) REFERENCES patches(id),
   CONSTRAINT sessions_pkey PRIMARY KEY (id),
   CONSTRAINT sessions_queued_commands_check CHECK (queued_commands >= 0),
   CONSTRAINT sessions_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES repositories(id),
@@ -806,6 +905,8 @@ CREATE INDEX sessions_page_of_account ON sessions USING btree (account_id, creat
 
 CREATE INDEX sessions_page_of_commit ON sessions USING btree (commit_sha, created_at, id);
 
+CREATE INDEX sessions_page_of_patch ON sessions USING btree (patch_id, created_at, id) WHERE patch_id IS NOT NULL;
+
 CREATE INDEX sessions_page_of_repository ON sessions USING btree (repository_id, created_at, id);
 
 CREATE INDEX sessions_page_of_repository_and_state ON sessions USING btree (repository_id, state, created_at, id);
@@ -817,6 +918,8 @@ CREATE INDEX sessions_page_of_state ON sessions USING btree (state, created_at, 
 CREATE INDEX sessions_page_of_token ON sessions USING btree (token_id, created_at, id) WHERE token_id IS NOT NULL;
 
 CREATE INDEX sessions_ready ON sessions USING btree (ready_requires, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
+
+CREATE INDEX sessions_using_environment ON sessions USING btree (environment_id) WHERE environment_id IS NOT NULL AND (ended_at IS NULL OR active_commands > 0);
 
 CREATE INDEX sessions_working ON sessions USING btree (worktree_id, active_commands) WHERE worktree_id IS NOT NULL AND active_commands > 0;
 

@@ -21,6 +21,8 @@
 -- 0021_debug_origins.sqlite.sql bd24666ad6376a62d8fcf67b8c56eb1c9ec77926f6ae3d6b06153186002ecb5e
 -- 0022_token_limits.sqlite.sql d2d62ec0e3e48095961ad2b0b9a51fdec9dc92ef3db30b284f5b4a09753b44eb
 -- 0023_session_labels.sqlite.sql dcf503cd6444c7723c7895e7dcf8da866b06d6fce9d6e37185c294fb200d03cf
+-- 0024_patches.sqlite.sql 4d3df7f7ed5459bfa17f46d9d65ea2785e7c3e40aa8137ce2eb019da5a1a6f05
+-- 0025_environments.sqlite.sql 826cbb5fe2f71637f5d97d04f167d847e1760c55cf2cf22720a813f2b2f7ea5a
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -393,7 +395,7 @@ CREATE TABLE debug_threads (
 
 CREATE TABLE discarded_files (
   id TEXT NOT NULL PRIMARY KEY,
-  kind TEXT NOT NULL CHECK (kind = 'artifact' OR kind = 'log'),
+  kind TEXT NOT NULL CHECK (kind = 'artifact' OR kind = 'log' OR kind = 'patch' OR kind = 'environment'),
   uri TEXT NOT NULL,
   size_bytes INTEGER CHECK (size_bytes >= 0),
   session_id TEXT,
@@ -404,16 +406,79 @@ CREATE TABLE discarded_files (
   failures INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
   last_error TEXT,
   created_at INTEGER NOT NULL,
+  place TEXT NOT NULL DEFAULT '',
   CHECK (owner IS NULL OR fence > 0)
 ) STRICT;
 
-CREATE INDEX discarded_files_due ON discarded_files (kind, due_at);
+CREATE INDEX discarded_files_due ON discarded_files (kind, place, due_at);
 
 CREATE INDEX discarded_files_page ON discarded_files (created_at, id);
 
 CREATE INDEX discarded_files_page_of_kind ON discarded_files (kind, created_at, id);
 
-CREATE UNIQUE INDEX discarded_files_uri ON discarded_files (uri);
+CREATE UNIQUE INDEX discarded_files_uri ON discarded_files (uri, place);
+
+CREATE TABLE environment_places (
+  id TEXT NOT NULL PRIMARY KEY,
+  place TEXT NOT NULL UNIQUE,
+  -- Its environments that are ready: what is too much is known without adding up.
+  environment_count INTEGER NOT NULL CHECK (environment_count >= 0),
+  size_bytes INTEGER NOT NULL CHECK (size_bytes >= 0)
+) STRICT;
+
+CREATE TABLE environments (
+  id TEXT NOT NULL PRIMARY KEY,
+  repository_id TEXT NOT NULL REFERENCES repositories (id),
+  place TEXT NOT NULL,
+  hash TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state = 'building' OR state = 'ready' OR state = 'failed'),
+  uri TEXT,
+  size_bytes INTEGER CHECK (size_bytes >= 0),
+  pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned IN (0, 1)),
+  fence INTEGER NOT NULL CHECK (fence > 0),
+  -- Whoever builds it.
+  lease_runner_id TEXT REFERENCES runners (id),
+  lease_owner TEXT,
+  leased_at INTEGER,
+  lease_expires_at INTEGER,
+  ready_at INTEGER,
+  -- How often the building has failed since it was ready, and why for the last time.
+  failures INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
+  last_error TEXT,
+  last_used_at INTEGER NOT NULL,
+  use_count INTEGER NOT NULL DEFAULT 0 CHECK (use_count >= 0),
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  UNIQUE (repository_id, place, hash),
+  CHECK ((state = 'building') = (lease_expires_at IS NOT NULL)),
+  CHECK ((lease_expires_at IS NULL) = (leased_at IS NULL)),
+  CHECK (lease_expires_at IS NOT NULL OR (lease_runner_id IS NULL AND lease_owner IS NULL)),
+  CHECK (lease_expires_at IS NULL OR lease_owner IS NOT NULL),
+  CHECK ((state = 'ready') = (uri IS NOT NULL)),
+  CHECK ((uri IS NULL) = (size_bytes IS NULL)),
+  CHECK ((uri IS NULL) = (ready_at IS NULL))
+) STRICT;
+
+CREATE INDEX environments_aged ON environments (place, ready_at, id) WHERE ready_at IS NOT NULL AND state <> 'building' AND NOT pinned;
+
+CREATE INDEX environments_evictable ON environments (place, last_used_at, id) WHERE state <> 'building' AND NOT pinned;
+
+CREATE INDEX environments_expiry ON environments (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
+
+CREATE INDEX environments_of_runner ON environments (lease_runner_id) WHERE lease_runner_id IS NOT NULL;
+
+CREATE INDEX environments_page ON environments (created_at, id);
+
+CREATE INDEX environments_page_of_place ON environments (place, created_at, id);
+
+CREATE INDEX environments_page_of_repository ON environments (repository_id, created_at, id);
+
+CREATE INDEX environments_page_of_state ON environments (state, created_at, id);
+
+CREATE INDEX environments_uri ON environments (uri, place) WHERE uri IS NOT NULL;
+
+CREATE INDEX environments_used ON environments (last_used_at, id);
 
 CREATE TABLE feed_consumers (
   id TEXT NOT NULL PRIMARY KEY,
@@ -480,6 +545,23 @@ CREATE TABLE log_moves (
 ) STRICT;
 
 CREATE INDEX log_moves_due ON log_moves (due_at, id);
+
+CREATE TABLE patches (
+  id TEXT NOT NULL PRIMARY KEY,
+  sha256 TEXT NOT NULL UNIQUE,
+  uri TEXT NOT NULL,
+  size_bytes INTEGER CHECK (size_bytes >= 0),
+  last_used_at INTEGER NOT NULL,
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX patches_page ON patches (created_at, id);
+
+CREATE INDEX patches_uri ON patches (uri);
+
+CREATE INDEX patches_used ON patches (last_used_at, id);
 
 CREATE TABLE pruned (
   kind TEXT NOT NULL PRIMARY KEY,
@@ -623,7 +705,7 @@ CREATE TABLE sessions (
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL,
   -- The time at which the session ends, whatever it does.
-  deadline_at INTEGER, account_id TEXT REFERENCES accounts (id), last_command_id TEXT, last_command_state TEXT CHECK (last_command_state = 'succeeded' OR last_command_state = 'failed' OR last_command_state = 'timed_out' OR last_command_state = 'cancelled' OR last_command_state = 'lost'), last_exit_code INTEGER, last_signal TEXT, pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned = 0 OR pinned = 1), logs_pruned_at INTEGER, requires TEXT NOT NULL DEFAULT '', ready_requires TEXT NOT NULL DEFAULT '', labels TEXT NOT NULL DEFAULT '{"json":{}}' CHECK (json_valid(labels)),
+  deadline_at INTEGER, account_id TEXT REFERENCES accounts (id), last_command_id TEXT, last_command_state TEXT CHECK (last_command_state = 'succeeded' OR last_command_state = 'failed' OR last_command_state = 'timed_out' OR last_command_state = 'cancelled' OR last_command_state = 'lost'), last_exit_code INTEGER, last_signal TEXT, pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned = 0 OR pinned = 1), logs_pruned_at INTEGER, requires TEXT NOT NULL DEFAULT '', ready_requires TEXT NOT NULL DEFAULT '', labels TEXT NOT NULL DEFAULT '{"json":{}}' CHECK (json_valid(labels)), patch_id TEXT REFERENCES patches (id), environment_id TEXT,
   CHECK ((state = 'completed' OR state = 'failed' OR state = 'cancelled' OR state = 'expired') = (ended_at IS NOT NULL)),
   CHECK ((worktree_id IS NULL) = (worktree_fence IS NULL)),
   CHECK ((ready_at IS NULL) = (ready_priority IS NULL)),
@@ -648,6 +730,8 @@ CREATE INDEX sessions_page_of_account ON sessions (account_id, created_at, id) W
 
 CREATE INDEX sessions_page_of_commit ON sessions (commit_sha, created_at, id);
 
+CREATE INDEX sessions_page_of_patch ON sessions (patch_id, created_at, id) WHERE patch_id IS NOT NULL;
+
 CREATE INDEX sessions_page_of_repository ON sessions (repository_id, created_at, id);
 
 CREATE INDEX sessions_page_of_repository_and_state ON sessions (repository_id, state, created_at, id);
@@ -659,6 +743,9 @@ CREATE INDEX sessions_page_of_state ON sessions (state, created_at, id);
 CREATE INDEX sessions_page_of_token ON sessions (token_id, created_at, id) WHERE token_id IS NOT NULL;
 
 CREATE INDEX sessions_ready ON sessions (ready_requires, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
+
+CREATE INDEX sessions_using_environment ON sessions (environment_id)
+  WHERE environment_id IS NOT NULL AND (ended_at IS NULL OR active_commands > 0);
 
 CREATE INDEX sessions_working ON sessions (worktree_id, active_commands) WHERE worktree_id IS NOT NULL AND active_commands > 0;
 
