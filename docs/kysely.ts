@@ -64,7 +64,7 @@ function kindOf({ name, type, definition }: ColumnRow): ColumnKind {
   );
   if (isFlag) return "flag";
   // SQLite has no type for times; the names of their columns end alike.
-  return /(?:^|_)at$/.test(name) ? "time" : "number";
+  return /(?:^|_)(?:at|not_before)$/.test(name) ? "time" : "number";
 }
 
 /** Reads a CHECK that lists what a column may hold: CHECK (state = 'idle' OR state = 'dirty'). */

@@ -93,6 +93,8 @@ function fieldsOf(command: StoredCommand): Readonly<Record<string, string | null
     number: String(command.sequence),
     argv: quoteArguments(command.argv),
     directory: command.cwd,
+    "rerun of": command.rerunOf,
+    "not before": command.notBefore && formatTime(command.notBefore),
     requires: command.requires.join(", ") || null,
     state: command.state,
     exit: exitOf(command) || null,
@@ -123,16 +125,16 @@ const exitOf = ({ exitCode, signal }: Pick<Attempt, "exitCode" | "signal">) =>
 const took = ({ startedAt, endedAt }: { readonly startedAt: Date | null; readonly endedAt: Date | null }) =>
   startedAt && endedAt && formatMs(endedAt.getTime() - startedAt.getTime());
 
+const triesOf = ({ attempt, maxAttempts, lostClaims, retries }: StoredCommand) =>
+  `${attempt}/${maxAttempts + lostClaims + retries}`;
+
 export function commandColumns(rows: readonly StoredCommand[]): readonly Column[] {
   return [
     column("id", rows, ({ id }) => id),
     column("#", rows, ({ sequence }) => sequence, { align: "right" }),
     stateColumn(rows, ({ state }) => state),
     column("exit", rows, exitOf, { align: "right" }),
-    column("try", rows, ({ attempt, maxAttempts, lostClaims }) => `${attempt}/${maxAttempts + lostClaims}`, {
-      align: "right",
-      optional: true,
-    }),
+    column("try", rows, triesOf, { align: "right", optional: true }),
     column("queued", rows, ({ queuedAt }) => formatTime(queuedAt), { optional: true }),
     column("took", rows, took, { align: "right", optional: true }),
     column("argv", rows, ({ argv }) => quoteArguments(argv)),

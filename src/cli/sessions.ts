@@ -197,6 +197,7 @@ async function showSession(cli: CommandLine, store: OwnedStore, sessionId: strin
     reason: session.endReason,
     worktree: worktree?.path ?? null,
     "requested by": session.requestedBy,
+    "rerun of": session.rerunOf,
     labels: formatLabels(session.labels),
     requires: session.requires.join(", ") || null,
     created: formatTime(session.createdAt),

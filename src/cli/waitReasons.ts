@@ -1,5 +1,6 @@
 // Sentences for the reasons for which a queued command has not started.
 import type { WaitReason } from "../model/explained.ts";
+import { formatTime } from "./rows.ts";
 
 /** Returns a reason as a part of a sentence. */
 export function formatReason(reason: WaitReason): string {
@@ -8,6 +9,8 @@ export function formatReason(reason: WaitReason): string {
       return `${count(reason.commands, "command")} of its session before it, the first of them ${reason.commandId}`;
     case "max_parallel":
       return `its session runs ${reason.active} of at most ${count(reason.maxParallel, "command")}`;
+    case "not_before":
+      return `command ${reason.commandId} is not claimed before ${formatTime(reason.at)}`;
     case "worktree":
       return `the worktree of its session, ${reason.worktreeId}, is held by ${holderOf(reason)}`;
     case "no_runner":

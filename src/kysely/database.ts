@@ -120,6 +120,11 @@ export interface CommandsTable {
   readonly confirmed_fence: Column<number>;
   readonly lost_claims: Column<number>;
   readonly requires: Column<string>;
+  readonly retries: Column<number>;
+  readonly retry_delay_ms: Column<number>;
+  readonly failed_attempts: Column<number>;
+  readonly not_before: Column<Milliseconds | null>;
+  readonly rerun_of: Column<string | null>;
 }
 
 export interface CountersTable {
@@ -500,6 +505,9 @@ export interface SessionsTable {
   readonly labels: Column<JsonText>;
   readonly patch_id: Column<string | null>;
   readonly environment_id: Column<string | null>;
+  readonly on_failure: Column<"continue" | "stop">;
+  readonly rerun_of: Column<string | null>;
+  readonly due_at: Column<Milliseconds | null>;
 }
 
 export interface StoreMetaTable {

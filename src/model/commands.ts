@@ -22,7 +22,7 @@ import {
   type ValueOf,
 } from "./codec.ts";
 import { stamps } from "./common.ts";
-import { asJson, filledText, NewId, reportedText, text as textField } from "./fields.ts";
+import { asJson, filledText, Id, NewId, reportedText, Time, text as textField } from "./fields.ts";
 import { parseJson } from "./json.ts";
 import { Requires } from "./labels.ts";
 import { logStates } from "./logs.ts";
@@ -60,6 +60,15 @@ export const Command = row({
   maxAttempts: integer,
   /** The attempts whose claim never reached its runner. They do not count toward maxAttempts. */
   lostClaims: integer,
+  /** The attempts that may follow ones that failed or timed out, and the pause before the first of them; it doubles. */
+  retries: integer,
+  retryDelayMs: integer,
+  /** The attempts that failed and were followed by another one. They do not count toward maxAttempts. */
+  failedAttempts: integer,
+  /** The time before which it is not claimed. */
+  notBefore: nullable(time),
+  /** The command that it repeats, which may have been deleted. */
+  rerunOf: nullable(text),
   fence: integer,
   runnerId: nullable(text),
   leaseExpiresAt: nullable(time),
@@ -107,6 +116,14 @@ export type Claim = ValueOf<typeof Claim>;
 
 export const Finished = record({ command: Command, session: Session, remainingCommands: integer });
 export const SessionCreated = record({ session: Session, lease: nullable(Lease), commands: list(Command) });
+
+/** The longest pause before an attempt that follows a failure. */
+const retryDelayMsMax = 86_400_000;
+
+/** Returns the pause before the next attempt of a command whose attempt has failed now. */
+export function pauseMs({ retry_delay_ms, failed_attempts }: CommandRow): number {
+  return Math.min(retry_delay_ms * 2 ** failed_attempts, retryDelayMsMax);
+}
 
 /** A name without '=': https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap08.html */
 const EnvironmentName = filledText(256).regex(/^[^=]+$/, { error: "must not contain '='" });
@@ -161,6 +178,14 @@ export const CommandInput = z
     priority: z.int().min(-1_000).max(1_000).default(0),
     timeoutMs: z.int().min(1).max(31_536_000_000).optional(),
     maxAttempts: z.int().min(1).max(100).default(1),
+    /** The attempts that may follow ones that failed or timed out. */
+    retries: z.int().min(0).max(100).default(0),
+    /** The pause before the first of them, in milliseconds. It doubles with each, up to a day. */
+    retryDelayMs: z.int().min(0).max(retryDelayMsMax).default(10_000),
+    /** The time before which it is not claimed. The commands of its session after it wait too. */
+    notBefore: Time,
+    /** The command that it repeats. */
+    rerunOf: Id.optional(),
   })
   .superRefine(requireNoSecretValues);
 

@@ -1,5 +1,5 @@
 // Why a queued command has not started: what holds it up, as far as the store knows.
-import { integer, lines, list, nullable, oneOf, record, text, type ValueOf, variant } from "./codec.ts";
+import { integer, lines, list, nullable, oneOf, record, text, time, type ValueOf, variant } from "./codec.ts";
 import { Command } from "./commands.ts";
 import { runnerStates } from "./vocabulary.ts";
 
@@ -9,6 +9,8 @@ export const WaitReason = variant({
   predecessors: { commands: integer, commandId: text },
   /** Its session runs as many commands as it may. */
   max_parallel: { active: integer, maxParallel: integer },
+  /** The command at the head of the queue is not claimed before this time: its own, or the end of its pause after a failure. */
+  not_before: { commandId: text, at: time },
   /**
    * The worktree of its session is leased by somebody who does not claim the command: an owner that is no runner, or a
    * runner that is not online or lacks labels.

@@ -107,7 +107,7 @@ export function asJson<Schema extends z.ZodType>(schema: Schema) {
 /** Any plain data from the caller; secrets in it are masked. */
 export const Payload = z.record(z.string(), z.unknown());
 
-/** A time of a row, as a bound of a list. */
+/** A time of a row, such as a bound of a list. */
 export const Time = Moment.refine((time) => time.getTime() >= 0 && time.getTime() <= timeMsMax, {
   error: "must be from the years 1970 to 9999",
 })

@@ -11,7 +11,7 @@ import { boolean, integer, json, lines, nullable, oneOf, type RawOf, row, text, 
 import { stamps } from "./common.ts";
 import { CommitSha, filledText, Id, Json, Name, NewId } from "./fields.ts";
 import { Requires, SessionLabels } from "./labels.ts";
-import { commandOutcomes, type SessionState, sessionStates } from "./vocabulary.ts";
+import { commandOutcomes, failurePolicies, type SessionState, sessionStates } from "./vocabulary.ts";
 
 export function isOpen(state: SessionState): boolean {
   return state === "pending" || state === "running" || state === "cancelling";
@@ -42,6 +42,10 @@ export const Session = row({
   maxParallel: integer,
   /** True for a session that ends by itself after its last command. */
   autoComplete: boolean,
+  /** The queued commands are cancelled when one fails ("stop"), or run. */
+  onFailure: oneOf(failurePolicies),
+  /** The session that it repeats, which may have been deleted. */
+  rerunOf: nullable(text),
   queuedCommands: integer,
   activeCommands: integer,
   /** The number of commands that failed, timed out or were lost. Cancelled ones do not count (D-080). */
@@ -87,6 +91,10 @@ export const sessionFields = {
   tokenId: Id.optional(),
   maxParallel: z.int().min(1).max(1_000).default(1),
   autoComplete: z.boolean().default(false),
+  /** "stop" cancels the queued commands when one fails, times out or is lost, and has no attempt left. */
+  onFailure: z.enum(failurePolicies).default("continue"),
+  /** The session that it repeats. */
+  rerunOf: Id.optional(),
   /** The idle timeout in milliseconds: the session expires after that time without activity (sessionActivity.ts). */
   idleTtlMs: z.int().min(1_000).max(31_536_000_000).optional(),
   /** The time in milliseconds after which the session expires, whatever it does. */

@@ -42,6 +42,10 @@ export const commandStates = [
 ] as const;
 export type CommandState = (typeof commandStates)[number];
 
+/** The fate of the other queued commands of a session when one has failed. */
+export const failurePolicies = ["continue", "stop"] as const;
+export type FailurePolicy = (typeof failurePolicies)[number];
+
 /** The states in which a command, or an attempt of it, has ended. */
 export const commandOutcomes = ["succeeded", "failed", "timed_out", "cancelled", "lost"] as const;
 export type CommandOutcome = (typeof commandOutcomes)[number];

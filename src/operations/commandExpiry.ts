@@ -7,7 +7,7 @@ import type { CommandState } from "../model/vocabulary.ts";
 import { all, and, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
 import { asLastCommand, endCommand, requeueCommand } from "./commandState.ts";
 import { failRequestsOfCommand } from "./debugRequestState.ts";
-import { saveSession, settleSession, tryLockSession } from "./sessionState.ts";
+import { saveSession, settleSession, stopAfter, tryLockSession } from "./sessionState.ts";
 import { tryLockLeaseOf } from "./worktreeLease.ts";
 
 interface CommandExpiry {
@@ -68,18 +68,19 @@ export const loseAttempt = step(function* (
   context: Context,
 ) {
   yield* failRequestsOfCommand(row.id, context);
-  const attemptsUsed = row.attempt - row.lost_claims;
+  const attemptsUsed = row.attempt - row.lost_claims - row.failed_attempts;
   const isRequeued = row.state === "running" && (!isCounted || attemptsUsed < row.max_attempts);
   const state: CommandState = row.state === "cancelling" ? "cancelled" : "lost";
   const result = { state, exit_code: null, signal: null, end_reason: row.end_reason ?? reason };
   const command = isRequeued
-    ? yield* requeueCommand(row, result, !isCounted, context, logOffset)
+    ? yield* requeueCommand(row, result, { isUnconfirmed: !isCounted, logOffset }, context)
     : yield* endCommand(row, result, "expire", context, logOffset);
   const counters = {
     active_commands: session.active_commands - 1,
     queued_commands: session.queued_commands + (isRequeued ? 1 : 0),
     failed_commands: session.failed_commands + (!isRequeued && hasFailed(state) ? 1 : 0),
     ...(isRequeued ? {} : asLastCommand(command)),
+    ...(yield* stopAfter(session, !isRequeued && hasFailed(state), context)),
   };
   return { command, session: yield* saveSession(session, counters, context) };
 });

@@ -57,9 +57,12 @@ export const explain = operation({
     }
     const { active_commands: active, max_parallel: maxParallel } = session;
     if (active >= maxParallel) reasons.push({ kind: "max_parallel", active, maxParallel });
+    const isDue = head.not_before === null || head.not_before <= now.getTime();
+    if (head.not_before !== null && !isDue)
+      reasons.push({ kind: "not_before", commandId: head.id, at: head.not_before });
     const takers = yield* takersOf(session, head, now);
     reasons.push(...takers.reasons);
-    const isNext = session.ready_at !== null && takers.reasons.length === 0;
+    const isNext = active < maxParallel && isDue && takers.reasons.length === 0;
     if (isNext) reasons.push({ kind: "queue", ahead: yield* countAhead(session, takers.has) });
     return { command, reasons };
   },
@@ -111,8 +114,9 @@ const holderOf = step(function* (worktree: WorktreeRow, head: CommandRow, now: D
 });
 
 /** Counts the sessions without a worktree that a runner with these labels claims from before. */
-const countAhead = step(function* ({ id, ready_at }: ReadySessionRow, has: Labels) {
-  const readyAt = new Date(ready_at as number);
+const countAhead = step(function* ({ id, ready_at, due_at }: ReadySessionRow, has: Labels) {
+  // One whose time has come is made ready by the next claim.
+  const readyAt = new Date(ready_at ?? due_at ?? 0);
   const sets: readonly LabelSet[] = ["", ...(yield* coveredSets(has)).map(({ requires }) => requires)];
   let ahead = 0;
   for (const requires of sets) {

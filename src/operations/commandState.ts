@@ -65,9 +65,19 @@ export const insertCommands = step(function* (
   const sessionId = session.id;
   const rows = commands.map((command, index) => queuedCommand(command, session, session.next_sequence + index, now));
   yield* requireKnownSets(rows);
+  yield* requireReruns(rows);
   if (!(yield* insertRows("command", rows, context))) yield* failAsKnown(rows);
   for (const { id, version } of rows) changed({ entity: "command", id, op: "enqueue", version, sessionId });
   return rows;
+});
+
+/** Fails with `not_found` when a command repeats one that is not there. */
+const requireReruns = step(function* (rows: readonly CommandRow[]) {
+  const ids = [...new Set(rows.flatMap(({ rerun_of }) => rerun_of ?? []))];
+  if (ids.length === 0) return;
+  const known = yield* all<{ id: string }>(sql`SELECT id FROM commands WHERE id IN (${valueList(ids)})`);
+  const unknown = ids.find((id) => !known.some((row) => row.id === id));
+  if (unknown !== undefined) notFound("command", unknown);
 });
 
 function queuedCommand(
@@ -91,6 +101,11 @@ function queuedCommand(
     attempt: 0,
     max_attempts: command.maxAttempts,
     lost_claims: 0,
+    retries: command.retries,
+    retry_delay_ms: command.retryDelayMs,
+    failed_attempts: 0,
+    not_before: command.notBefore?.getTime() ?? null,
+    rerun_of: command.rerunOf ?? null,
     fence: 0,
     runner_id: null,
     lease_expires_at: null,
@@ -244,18 +259,24 @@ export const endCommand = step(function* (
   return row;
 });
 
-/**
- * Ends the attempt of a running command with a result, and puts the command back into the queue for the next attempt.
- * An attempt whose claim never reached its runner, or whose program was never started, is not counted (D-083).
- */
+/** The end of an attempt that is followed by another one. */
+interface Requeue {
+  /** True when its claim never reached its runner, or its program was never started: then it is not counted (D-083). */
+  readonly isUnconfirmed?: boolean;
+  /** The time from which the next attempt may begin, after one that has failed. */
+  readonly retryAt?: number;
+  readonly logOffset?: number | undefined;
+  readonly usage?: Usage | undefined;
+}
+
+/** Ends the attempt of a running command with a result, and puts the command back into the queue for the next attempt. */
 export const requeueCommand = step(function* (
   before: CommandRow,
   result: CommandResult,
-  isUnconfirmed: boolean,
+  { isUnconfirmed = false, retryAt, logOffset, usage }: Requeue,
   context: Context,
-  logOffset?: number,
 ) {
-  yield* endAttempt(before, result, context, logOffset);
+  yield* endAttempt(before, result, context, logOffset, usage);
   const row = yield* writeRow<CommandRow>(
     "command",
     before,
@@ -266,6 +287,7 @@ export const requeueCommand = step(function* (
       stop_at: null,
       started_at: null,
       ...(isUnconfirmed ? { lost_claims: before.lost_claims + 1 } : {}),
+      ...(retryAt === undefined ? {} : { failed_attempts: before.failed_attempts + 1, not_before: retryAt }),
     },
     context,
   );
@@ -346,18 +368,31 @@ export const cancelCommand = step(function* (
   return row;
 });
 
-/** Cancels all commands of an ending session as cancelCommand does. */
-export const cancelCommandsOf = step(function* (sessionId: string, { now, changed, wake, counted }: Context) {
+/** Cancels the queued commands of a session. */
+export const cancelQueuedCommandsOf = step(function* (sessionId: string, reason: string, context: Context) {
+  const { now, changed, wake, counted } = context;
   const cancelled = yield* all<Pick<CommandRow, "id" | "version">>(sql`
     UPDATE commands SET
       state = 'cancelled',
       ended_at = ${now},
       cancel_requested_at = ${now},
-      end_reason = 'session_ended',
+      end_reason = ${reason},
       version = version + 1,
       updated_at = ${now}
     WHERE session_id = ${sessionId} AND state = 'queued'
     RETURNING id, version`);
+  counted("command", "queued", "cancelled", cancelled.length);
+  for (const { id, version } of cancelled) {
+    changed({ entity: "command", id, op: "cancel", version, sessionId });
+    wake(commandTopic(id));
+    wake(logTopic(id));
+  }
+});
+
+/** Cancels all commands of an ending session as cancelCommand does. */
+export const cancelCommandsOf = step(function* (sessionId: string, context: Context) {
+  const { now, changed, counted } = context;
+  yield* cancelQueuedCommandsOf(sessionId, "session_ended", context);
   // A plain UPDATE locks rows in an unspecified order, and could deadlock with a heartbeat, which renews commands in
   // the order of their ids. The condition on the lease is that of the partial index commands_active.
   const stopping = yield* all<Pick<CommandRow, "id" | "version">>(sql`
@@ -372,12 +407,6 @@ export const cancelCommandsOf = step(function* (sessionId: string, { now, change
       WHERE session_id = ${sessionId} AND lease_expires_at IS NOT NULL AND state = 'running'
       ORDER BY id ${forUpdate})
     RETURNING id, version`);
-  counted("command", "queued", "cancelled", cancelled.length);
   counted("command", "running", "cancelling", stopping.length);
-  for (const { id, version } of cancelled) {
-    changed({ entity: "command", id, op: "cancel", version, sessionId });
-    wake(commandTopic(id));
-    wake(logTopic(id));
-  }
   for (const { id, version } of stopping) changed({ entity: "command", id, op: "cancelling", version, sessionId });
 });

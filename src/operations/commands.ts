@@ -18,6 +18,7 @@ import {
   isFinal,
   type Outcome,
   outcomes,
+  pauseMs,
   Signal,
 } from "../model/commands.ts";
 import { Fence, Id, LeaseTtl, listInput, oneOrMore, Reason, Version, WaitMs } from "../model/fields.ts";
@@ -36,6 +37,7 @@ import {
   insertCommands,
   isOverTime,
   lockCommand,
+  requeueCommand,
   requireRoom,
   startCommand,
 } from "./commandState.ts";
@@ -44,7 +46,7 @@ import { endByForce, settleForcedSession } from "./forcedEnd.ts";
 import { filter, listPage, sequenceKey } from "./paging.ts";
 import { getRow } from "./rows.ts";
 import { lockClaimingRunner } from "./runners.ts";
-import { lockOpenSession, saveSession, settleSession } from "./sessionState.ts";
+import { lockOpenSession, promoteDue, saveSession, settleSession, stopAfter } from "./sessionState.ts";
 import { commandTopic } from "./topics.ts";
 import { noteUse } from "./usage.ts";
 import { requireVersion } from "./versions.ts";
@@ -120,8 +122,9 @@ export const claim = operation({
   waitMs: (input) => input.waitMs,
   *run({ runnerId, ttlMs, sessionId }, context) {
     const { now } = context;
-    const runner = yield* lockClaimingRunner(runnerId, ttlMs, context);
+    const { runner, hasDue } = yield* lockClaimingRunner(runnerId, ttlMs, context);
     requireState(runner, "runner", ["online"]);
+    if (hasDue) yield* promoteDue(context.limits.reapRows, context);
     const session = yield* nextSession(runner, sessionId);
     if (session === undefined) return yield* nothingReady(runner, sessionId, ttlMs);
     if (session instanceof Held) return session;
@@ -144,8 +147,8 @@ export const claim = operation({
 /**
  * Reports the result of a command. A result is accepted even after the lease has expired, until the reaper has ended
  * the command. A command that is over its timeout, and whose cancellation was not requested, is recorded as `timed_out`
- * when its runner reports `cancelled`, because a runner need not know why it had to stop the command. Repeating the call
- * with the same result changes nothing.
+ * when its runner reports `cancelled`, because a runner need not know why it had to stop the command. A command that fails or
+ * times out is queued again while it has retries left. Repeating the call with the same result changes nothing.
  *
  * Input    outcome: succeeded allows exit code 0 only, and no signal. exitCode, signal: one, both or neither, as the
  *          runner's system reports them. reason: what is longer than 1 000 characters is cut. logOffset: the number of
@@ -154,7 +157,7 @@ export const claim = operation({
  *          another runner holds. usage: what the program used with all that it has started; shown by its attempt, and
  *          summed by usage.days
  * Result   { command, session, remainingCommands }, where remainingCommands counts the session's queued and active
- *          commands
+ *          commands. A command that is tried again is queued, and notBefore is the end of its pause
  * Fails    not_found | lease_lost { currentFence } | invalid_transition { state } | log_gap { expectedOffset }
  *          | invalid_input
  * Effect   one row of commands, of attempts (its log is sealed) and of sessions, and perhaps one of worktrees; with usage
@@ -197,17 +200,29 @@ export const finish = operation({
       requireSameResult(before, input.fence, result);
       return finishedAnswer(before, session);
     }
+    if (yield* wasRetried(before, input.fence, result)) return finishedAnswer(before, session);
     if (before.fence !== input.fence || before.lease_expires_at === null) leaseLost(before, input.fence);
     if (before.state === "running" && result.state === "cancelled") {
       const message = `command ${before.id} is running, and its cancellation was not requested: report another outcome`;
       invalidTransition("command", before.state, message);
     }
-    const command = yield* endCommand(before, result, "finish", context, input.logOffset, input.usage);
     if (input.usage !== undefined) noteUse(before, session, input.usage, context);
+    if (mayRetry(before, session, result)) {
+      const retryAt = context.now.getTime() + pauseMs(before);
+      const retry = { retryAt, logOffset: input.logOffset, usage: input.usage };
+      const retried = yield* requeueCommand(before, result, retry, context);
+      const queue = { active_commands: session.active_commands - 1, queued_commands: session.queued_commands + 1 };
+      return finishedAnswer(
+        retried,
+        yield* settleSession(yield* saveSession(session, queue, context), undefined, context),
+      );
+    }
+    const command = yield* endCommand(before, result, "finish", context, input.logOffset, input.usage);
     const counters = {
       active_commands: session.active_commands - 1,
       failed_commands: session.failed_commands + (hasFailed(result.state) ? 1 : 0),
       ...asLastCommand(command),
+      ...(yield* stopAfter(session, hasFailed(result.state), context)),
     };
     const release = input.release && { runnerId: before.runner_id, to: input.release };
     const settled = yield* settleSession(yield* saveSession(session, counters, context), release, context);
@@ -258,6 +273,23 @@ export const handBack = operation({
 function finishedAnswer(command: CommandRow, session: SessionRow) {
   return { command, session, remainingCommands: session.queued_commands + session.active_commands };
 }
+
+/** Checks whether a result is followed by another attempt: a failure of a command that nobody wants to end. */
+function mayRetry(row: CommandRow, session: SessionRow, { state }: CommandResult): boolean {
+  const isWanted = row.state === "running" && (session.state === "pending" || session.state === "running");
+  return isWanted && (state === "failed" || state === "timed_out") && row.failed_attempts < row.retries;
+}
+
+/** Checks whether this result was reported before, and the command was queued for another attempt. */
+const wasRetried = step(function* (row: CommandRow, fence: number, result: CommandResult) {
+  if (row.state !== "queued" || row.fence !== fence || row.failed_attempts === 0) return false;
+  const attempt = yield* one<{ outcome: string; exit_code: number | null; signal: string | null }>(
+    sql`SELECT outcome, exit_code, signal FROM attempts WHERE command_id = ${row.id} AND fence = ${fence}`,
+  );
+  // A runner reports `cancelled` for what was recorded as timed out.
+  const isSame = attempt.outcome === result.state || (attempt.outcome === "timed_out" && result.state === "cancelled");
+  return isSame && attempt.exit_code === result.exit_code && attempt.signal === result.signal;
+});
 
 /** Returns the state that a reported outcome leads to. A stop that nobody requested is that of the timeout (D-079). */
 function recordedOutcome(row: CommandRow, outcome: Outcome, now: Date): Outcome {

@@ -5,7 +5,7 @@ import type { CommandRow } from "../model/commands.ts";
 import { isOpen, type SessionRow } from "../model/sessions.ts";
 import { step } from "../sql.ts";
 import { asLastCommand, endCommand } from "./commandState.ts";
-import { endSession, saveSession, settleSession, unbindWorktree } from "./sessionState.ts";
+import { endSession, saveSession, settleSession, stopAfter, unbindWorktree } from "./sessionState.ts";
 import { endLease, lockLeaseOf } from "./worktreeLease.ts";
 
 /**
@@ -32,6 +32,7 @@ export const endByForce = step(function* (session: SessionRow, commands: readonl
     active_commands: session.active_commands - commands.length,
     failed_commands: session.failed_commands + timedOut,
     ...last,
+    ...(yield* stopAfter(session, timedOut > 0, context)),
   };
   return { session: yield* saveSession(session, counters, context), lostWorktree: worktree !== undefined };
 });

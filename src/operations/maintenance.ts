@@ -15,14 +15,14 @@ import { expireEnvironmentLeases } from "./environmentState.ts";
 import { endByForce, settleForcedSession } from "./forcedEnd.ts";
 import { expireKeys } from "./idempotency.ts";
 import { noteServed } from "./serving.ts";
-import { endSession, tryLockSession } from "./sessionState.ts";
+import { endSession, promoteDue, tryLockSession } from "./sessionState.ts";
 import { tryLockLeaseOf, tryLockRepositoryOfNewWorktree } from "./worktreeLease.ts";
 import { expireWorktreeLeases } from "./worktreeState.ts";
 
 /**
  * Ends what has expired: leases of worktrees, environments and commands, commands that their runners did not stop in time, idle
- * sessions and those past their deadline, runners without heartbeats, artifacts, requests to debuggers, and idempotency keys. The server runs
- * it every second.
+ * sessions and those past their deadline, runners without heartbeats, artifacts, requests to debuggers, and idempotency keys.
+ * Lets commands be claimed whose time has come. The server runs it every second.
  *
  * Result   the ids of the ended rows by kind, and the number of keys. more: a kind has reached its bound, so another
  *          call will end more
@@ -54,9 +54,10 @@ export const reap = operation({
       debugRequests: yield* reapRequests(limit, context),
       environments: yield* expireEnvironmentLeases(context, { limit }),
     };
+    const due = yield* promoteDue(limit, context);
     const keys = yield* expireKeys(limit, context);
     yield* noteServed(context);
-    const isFull = [...Object.values(ids).map(({ length }) => length), keys].some((count) => count >= limit);
+    const isFull = [...Object.values(ids).map(({ length }) => length), keys, due].some((count) => count >= limit);
     return { ...ids, keys, more: isFull || sessions.isCut ? 1 : 0 };
   },
 });

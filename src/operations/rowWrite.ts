@@ -113,5 +113,6 @@ function insertion(entity: Entity, rows: readonly object[]): Statement {
 function parameterOf(column: string, value: SqlValue): SqlValue {
   if (typeof value !== "number") return value;
   if (column.endsWith("_at")) return new Date(value);
+  if (column === "not_before") return new Date(value);
   return flags.has(column) ? value === 1 : value;
 }

@@ -14,7 +14,7 @@ import { operation } from "../operation.ts";
 import { type Body, change, empty, first, forUpdate, one, sql, step } from "../sql.ts";
 import { type Changeable, changedFields } from "./changeDetail.ts";
 import { renewCommand } from "./commandState.ts";
-import { invalidTransition } from "./failures.ts";
+import { invalidTransition, notFound } from "./failures.ts";
 import { filter, listPage } from "./paging.ts";
 import { getRow, inOrderOfIds, lockRow, type RowOf } from "./rows.ts";
 import { replaceRunner } from "./runnerReplacement.ts";
@@ -292,16 +292,27 @@ const reviveRunner = step(function* (before: Row, expiresAt: Date, { now, change
 /**
  * Locks and returns a runner that claims, which is a sign of life too (D-083): it is alive for at least half of
  * `ttlMs`. A claim that waits runs often, so it only writes when less than that is left, and then extends to `ttlMs`.
+ * Also tells whether the time of a command has come, in the same statement, because every claim asks.
  */
 export const lockClaimingRunner = step(function* (runnerId: string, ttlMs: number, context: Context) {
-  const row = yield* lockRunner(runnerId);
-  const isAlive = row.state !== "stalled" && row.expires_at >= after(context.now, ttlMs / 2).getTime();
-  return isAlive || row.state === "draining" ? row : yield* reviveRunner(row, after(context.now, ttlMs), context);
+  const { now } = context;
+  const found = yield* first<Row & { readonly has_due: number | boolean }>(sql`
+    SELECT runners.*, EXISTS (SELECT 1 FROM sessions WHERE due_at IS NOT NULL AND due_at <= ${now}) AS has_due
+    FROM runners WHERE id = ${runnerId} ${forUpdate}`);
+  const { has_due, ...row } = found ?? notFound("runner", runnerId);
+  requireNotGone(row);
+  const isAlive = row.state !== "stalled" && row.expires_at >= after(now, ttlMs / 2).getTime();
+  const runner = isAlive || row.state === "draining" ? row : yield* reviveRunner(row, after(now, ttlMs), context);
+  return { runner, hasDue: Boolean(has_due) };
 });
 
 /** Locks and returns a runner, or fails with `invalid_transition` when it is gone. */
 export const lockRunner = step(function* (runnerId: string) {
   const row = yield* lockRow("runner", runnerId);
-  if (row.state === "gone") invalidTransition("runner", "gone", `runner ${runnerId} is gone: register it again`);
+  requireNotGone(row);
   return row;
 });
+
+function requireNotGone({ id, state }: Row): void {
+  if (state === "gone") invalidTransition("runner", "gone", `runner ${id} is gone: register it again`);
+}

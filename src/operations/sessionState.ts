@@ -6,8 +6,8 @@ import type { LabelSet } from "../model/labels.ts";
 import { isOpen, type SessionRow } from "../model/sessions.ts";
 import type { Release, SessionState } from "../model/vocabulary.ts";
 import type { WorktreeRow } from "../model/worktrees.ts";
-import { first, forUpdate, skipLocked, sql, step } from "../sql.ts";
-import { cancelCommandsOf } from "./commandState.ts";
+import { all, change, first, forUpdate, one, skipLocked, sql, step } from "../sql.ts";
+import { cancelCommandsOf, cancelQueuedCommandsOf } from "./commandState.ts";
 import { closeDebugSessions } from "./debugState.ts";
 import { requireState } from "./failures.ts";
 import { lockRow } from "./rows.ts";
@@ -69,7 +69,7 @@ export const saveSession = step(function* (
   const head = isClaimable
     ? (knownHead(before as ReadySessionRow, changes, added, now) ??
       (yield* first<Head>(sql`
-        SELECT priority, queued_at, requires FROM commands
+        SELECT priority, queued_at, requires, not_before FROM commands
         WHERE session_id = ${row.id} AND state = 'queued'
         ORDER BY sequence LIMIT 1`)))
     : undefined;
@@ -97,8 +97,44 @@ export const saveSession = step(function* (
     });
     wake(sessionTopic(row.id));
   }
-  if (head !== undefined) yield* wakeClaims(stored, context);
+  if (stored.ready_at !== null) yield* wakeClaims(stored, context);
   return stored;
+});
+
+/**
+ * Makes sessions ready whose next command has only waited for its time, at most `limit`, and wakes claims for them. Skips
+ * sessions that another transaction has locked: it changes them, or makes them ready itself. Changes nothing that callers
+ * see.
+ */
+export const promoteDue = step(function* (limit: number, context: Context) {
+  const { now } = context;
+  const due = yield* all<ReadySessionRow>(sql`
+    SELECT * FROM sessions
+    WHERE due_at IS NOT NULL AND due_at <= ${now}
+    ORDER BY due_at LIMIT ${limit} ${skipLocked}`);
+  for (const session of due) {
+    const head = yield* one<Head>(sql`
+      SELECT priority, queued_at, requires, not_before FROM commands
+      WHERE session_id = ${session.id} AND state = 'queued'
+      ORDER BY sequence LIMIT 1`);
+    const ready = { ...session, ...readiness(session, head, now) };
+    yield* change(sql`
+      UPDATE sessions SET
+        ready_at = ${new Date(ready.ready_at as number)},
+        ready_priority = ${ready.ready_priority},
+        ready_requires = ${ready.ready_requires},
+        due_at = NULL
+      WHERE id = ${session.id}`);
+    yield* wakeClaims(ready, context);
+  }
+  return due.length;
+});
+
+/** Cancels what waits in a session after a failure, if the session wants that, and returns the counters that change. */
+export const stopAfter = step(function* (session: SessionRow, hasFailed: boolean, context: Context) {
+  if (!hasFailed || session.on_failure !== "stop" || session.queued_commands === 0) return {};
+  yield* cancelQueuedCommandsOf(session.id, "command_failed", context);
+  return { queued_commands: 0 };
 });
 
 /** Wakes claims that may take the next command of a session: those of any runner, or of the one that holds its worktree. */
@@ -117,14 +153,19 @@ export type ReadySessionRow = SessionRow & {
   readonly ready_priority: number | null;
   /** The labels that the next command requires of a runner; none while there is nothing to claim. */
   readonly ready_requires: LabelSet;
+  /** The time of the next command, while it is this time alone for which it waits. */
+  readonly due_at: number | null;
 };
 
 /** Returns the columns that say what may be claimed from a session, as far as they change. */
 function readiness(before: ReadySessionRow, head: Head | undefined, now: Date): Partial<ReadySessionRow> {
-  const ready_priority = head?.priority ?? null;
-  const ready_at = head === undefined ? null : countsFrom(head, now).getTime();
-  const ready_requires = head?.requires ?? "";
+  const due_at = head?.not_before != null && head.not_before > now.getTime() ? head.not_before : null;
+  const isReady = head !== undefined && due_at === null;
+  const ready_priority = isReady ? head.priority : null;
+  const ready_at = isReady ? countsFrom(head, now).getTime() : null;
+  const ready_requires = isReady ? head.requires : "";
   return {
+    ...(due_at === before.due_at ? {} : { due_at }),
     ...(ready_requires === before.ready_requires ? {} : { ready_requires }),
     ...(ready_priority === before.ready_priority ? {} : { ready_priority }),
     ...(ready_at === before.ready_at ? {} : { ready_at }),
@@ -136,6 +177,7 @@ interface Head {
   readonly priority: number;
   readonly queued_at: number;
   readonly requires: LabelSet;
+  readonly not_before: number | null;
 }
 
 /** Returns the command at the head of the queue as far as the session's row tells, or undefined. */
@@ -150,18 +192,20 @@ function knownHead(
   if (!isSame || ready_at === null || ready_priority === null) return undefined;
   const queued_at = ready_at + ready_priority * priorityStepMs;
   // A later time is one from before the clock was set back, and the command's own time may be later still.
-  return queued_at < now.getTime() ? { priority: ready_priority, queued_at, requires: ready_requires } : undefined;
+  return queued_at < now.getTime()
+    ? { priority: ready_priority, queued_at, requires: ready_requires, not_before: null }
+    : undefined;
 }
 
 /** The time of waiting that one step of priority is worth (D-098). */
 export const priorityStepMs = 60_000;
 
 /**
- * Returns the time from which a command counts as queued: a minute earlier for each step of its priority. A command that
- * was queued before the clock was set back is as old as one that is queued now.
+ * Returns the time from which a command counts as queued: a minute earlier for each step of its priority. One with a time
+ * of its own counts from then. A command that was queued before the clock was set back is as old as one that is queued now.
  */
-function countsFrom(command: Head, now: Date): Date {
-  return new Date(Math.min(command.queued_at, now.getTime()) - command.priority * priorityStepMs);
+function countsFrom({ queued_at, not_before, priority }: Head, now: Date): Date {
+  return new Date(Math.min(Math.max(queued_at, not_before ?? 0), now.getTime()) - priority * priorityStepMs);
 }
 
 /** Binds a session to a worktree that was just leased for it. */

@@ -67,6 +67,7 @@ export const create = operation({
       fail("conflict", { reason: "exists", sessionId: input.id }, `session ${input.id} exists already`);
     const token = input.tokenId === undefined ? undefined : yield* keepToken(input.tokenId);
     const patch = yield* patchOfSession(input, context);
+    const rerunOf = input.rerunOf === undefined ? undefined : yield* getRow("session", input.rerunOf);
     yield* change(sql`
       INSERT INTO sessions (
         id,
@@ -82,6 +83,8 @@ export const create = operation({
         state,
         max_parallel,
         auto_complete,
+        on_failure,
+        rerun_of,
         idle_ttl_ms,
         expires_at,
         deadline_at,
@@ -104,6 +107,8 @@ export const create = operation({
         'pending',
         ${input.maxParallel},
         ${input.autoComplete},
+        ${input.onFailure},
+        ${rerunOf?.id ?? null},
         ${input.idleTtlMs ?? null},
         ${input.idleTtlMs === undefined ? null : after(now, input.idleTtlMs)},
         ${input.deadlineMs === undefined ? null : after(now, input.deadlineMs)},

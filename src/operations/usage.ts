@@ -14,7 +14,7 @@ import { notePruned, nothing, refused, type Walk, type Walked } from "./pruneWal
 
 /**
  * Returns what commands used on each day, for each session, account, requester or repository. A command counts on the day, in
- * UTC, on which it ended, if its runner has reported its use.
+ * UTC, on which it ended, if its runner has reported its use. So does each attempt that failed and was followed by another one.
  *
  * Input    by: the kind of what the sums are of. name: only of this one: an id, or the name of a requester. since, until: days
  *          such as 2026-11-28; until is exclusive. after: `next` of the page before

@@ -72,6 +72,11 @@ export function commandCounts(row: SessionJson): string {
   return parts.filter((text) => text !== "").join(" · ");
 }
 
+/** Returns the number of an attempt, and of how many it is, as far as is known now. */
+export function attemptText({ attempt, maxAttempts, lostClaims, retries }: CommandJson): string {
+  return `${attempt} of ${maxAttempts + lostClaims + retries}`;
+}
+
 export const sessions: Kind<SessionJson> = {
   name: "sessions",
   title: "Sessions",
@@ -115,7 +120,7 @@ export const commands: Kind<CommandJson> = {
       width: "5rem",
       cell: ({ exitCode, signal }) => (signal === null ? exitCode : signal),
     },
-    { label: "Attempt", width: "5rem", cell: ({ attempt, maxAttempts }) => `${attempt} of ${maxAttempts}` },
+    { label: "Attempt", width: "5rem", cell: attemptText },
     { label: "Runner", width: "9rem", cell: ({ runnerId }, names) => names.of(runnerId) },
     { label: "Took", width: "6rem", cell: (row) => between(row.startedAt, row.endedAt) },
     age,

@@ -62,7 +62,7 @@ const covered: Readonly<Record<string, Entity>> = {
     table: "sessions",
     silent: [
       ...["next_sequence", "queued_commands", "active_commands", "failed_commands", "ready_priority", "ready_at"],
-      "ready_requires",
+      ...["ready_requires", "due_at"],
       ...["last_command_id", "last_command_state", "last_exit_code", "last_signal"],
       ...["last_activity_at", "expires_at", "logs_pruned_at", ...clocked.session],
     ],

@@ -322,6 +322,7 @@ const lookups: readonly (readonly [subject: string, statement: RegExp, index: st
     /^SELECT \* FROM sessions WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND ready_requires = \?/,
     "sessions_ready",
   ],
+  ["sessions whose command's time has come", /FROM sessions WHERE due_at IS NOT NULL AND due_at <= \?/, "sessions_due"],
   ["the sets of labels that wait", /FROM sets WHERE sets\.requires IS NOT NULL .* FROM sessions/, "sessions_ready"],
   ["the sets of labels of commands", /FROM commands WHERE requires <> '' AND ended_at IS NULL/, "commands_requires"],
   [

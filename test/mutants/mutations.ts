@@ -837,6 +837,44 @@ export const mutations: readonly Mutation[] = [
     ["sets that the runner covers count", '["", ...(yield* coveredSets(has))', "[...(yield* coveredSets(has))"],
     ["a holder needs the labels", "isAlive && missing.length === 0 ?", "isAlive ?"],
   ]),
+  ...mutate("src/operations/commands.ts", subject("commands: failures"), [
+    ["a retry needs a command that nobody wants to end", 'row.state === "running" && (session.state', "(session.state"],
+    ["retries have an end", " && row.failed_attempts < row.retries;", ";"],
+    [
+      "a repeated report of a retried failure changes nothing",
+      "if (yield* wasRetried(before, input.fence, result)) return finishedAnswer(before, session);",
+      "",
+    ],
+    ["a claim makes ready what is due", "if (hasDue) yield* promoteDue(context.limits.reapRows, context);", ""],
+  ]),
+  ...mutate("src/model/commands.ts", subject("commands: failures"), [
+    [
+      "the pause has a bound",
+      "Math.min(retry_delay_ms * 2 ** failed_attempts, retryDelayMsMax)",
+      "retry_delay_ms * 2 ** failed_attempts",
+    ],
+    ["the pause doubles", "retry_delay_ms * 2 ** failed_attempts,", "retry_delay_ms,"],
+  ]),
+  ...mutate("src/operations/commandExpiry.ts", subject("commands: failures"), [
+    [
+      "failures do not use up attempts",
+      "row.attempt - row.lost_claims - row.failed_attempts",
+      "row.attempt - row.lost_claims",
+    ],
+    ["a lost command stops its session", "!isRequeued && hasFailed(state), context", "false, context"],
+  ]),
+  ...mutate("src/operations/maintenance.ts", subject("commands: failures"), [
+    ["the reaper wakes what is due", "yield* promoteDue(limit, context)", "0"],
+  ]),
+  ...mutate("src/operations/sessionState.ts", subject("commands: failures"), [
+    ["a session goes on unless it is to stop", ' || session.on_failure !== "stop"', ""],
+    ["what was due counts from its time", "Math.max(queued_at, not_before ?? 0)", "queued_at"],
+    [
+      "a session is not ready before its time",
+      "head.not_before > now.getTime() ? head.not_before : null",
+      "head.not_before < 0 ? head.not_before : null",
+    ],
+  ]),
   ...mutate("src/actor/parking.ts", subject("labels"), [
     ["a command wakes a runner with more labels", "?? this.#entriesServing(kind)", "?? []"],
   ]),
@@ -848,8 +886,8 @@ export const mutations: readonly Mutation[] = [
     ["a step of priority is worth a minute", "priorityStepMs = 60_000", "priorityStepMs = 120_000"],
     [
       "what was queued in the future counts from now",
-      "Math.min(command.queued_at, now.getTime())",
-      "command.queued_at",
+      "Math.min(Math.max(queued_at, not_before ?? 0), now.getTime())",
+      "Math.max(queued_at, not_before ?? 0)",
     ],
   ]),
   ...mutate("src/operations/serving.ts", subject("commands"), [

@@ -28,22 +28,27 @@ const head = (column: Statement): Statement => sql`(
   ORDER BY head.sequence LIMIT 1)`;
 const headPriority = head(sql`head.priority`);
 const headRequires = head(sql`head.requires`);
-const headCountsFrom = head(sql`head.queued_at - head.priority * ${priorityStepMs}${milliseconds}`);
+const headNotBefore = head(sql`head.not_before`);
+/** The time from which the head of the queue counts: its own, or that at which it was queued. */
+const headFrom = sql`CASE WHEN head.not_before > head.queued_at THEN head.not_before ELSE head.queued_at END`;
+const headCountsFrom = head(sql`${headFrom} - head.priority * ${priorityStepMs}${milliseconds}`);
 
 /** The columns of the counters, and of what follows from them: a constraint holds them together. */
 function counters({ now }: Context): Statement {
   const isClaimable = sql`${takesCommands} AND ${queued} > 0 AND ${active} < max_parallel`;
   // A command that was queued before the clock was set back is as old as one that is queued now.
   const countsFrom = head(sql`
-    CASE WHEN head.queued_at > ${now}${timestamp} THEN ${now}${timestamp} ELSE head.queued_at END
+    CASE WHEN ${headFrom} > ${now}${timestamp} THEN ${now}${timestamp} ELSE ${headFrom} END
     - head.priority * ${priorityStepMs}${milliseconds}`);
+  const isDue = sql`COALESCE(${headNotBefore} > ${now}${timestamp}, FALSE)`;
   return sql`
     queued_commands = ${queued},
     active_commands = ${active},
     failed_commands = CASE WHEN ${isWhole} THEN ${failed} ELSE failed_commands END,
-    ready_priority = CASE WHEN ${isClaimable} THEN ${headPriority} END,
-    ready_at = CASE WHEN ${isClaimable} THEN ${countsFrom} END,
-    ready_requires = CASE WHEN ${isClaimable} THEN ${headRequires} ELSE '' END`;
+    due_at = CASE WHEN ${isClaimable} AND ${isDue} THEN ${headNotBefore} END,
+    ready_priority = CASE WHEN ${isClaimable} AND NOT ${isDue} THEN ${headPriority} END,
+    ready_at = CASE WHEN ${isClaimable} AND NOT ${isDue} THEN ${countsFrom} END,
+    ready_requires = CASE WHEN ${isClaimable} AND NOT ${isDue} THEN ${headRequires} ELSE '' END`;
 }
 
 const repairCounters = writeColumns("session", counters);
@@ -93,7 +98,7 @@ const countChecks: readonly Check[] = [
   },
   {
     name: "session-ready",
-    says: "A session whose next command a runner may claim is ready, with the priority and the required labels of this command, and from no later time than this command counts as queued.",
+    says: "A session whose next command a runner may claim is ready, with the priority and the required labels of this command, and from no later time than this command counts as queued; one whose next command waits for its time has this time.",
     walk,
     rows: 5_000,
     rule: {
@@ -103,9 +108,9 @@ const countChecks: readonly Check[] = [
       // A clock that was set back has made sessions ready earlier (D-082), so only a later time is a fault.
       broken: sql`
         ${takesCommands} AND queued_commands > 0 AND active_commands < max_parallel AND ${headPriority} IS NOT NULL
-        AND (
+        AND CASE WHEN due_at IS NOT NULL THEN ready_at IS NOT NULL OR due_at <> COALESCE(${headNotBefore}, created_at) ELSE (
           ready_at IS NULL OR ready_priority <> ${headPriority} OR ready_requires <> ${headRequires}
-          OR ready_at > ${headCountsFrom})`,
+          OR ready_at > ${headCountsFrom}) END`,
     },
     repair: repairCounters,
     remedy: "Repair it: it is derived from the first queued command.",

@@ -1,6 +1,6 @@
 // The model of commands that end without their runner: their lease is lost, or they are ended by force.
 import { endCommand, hasFailed, lastAttempt, requeue } from "./commandState.ts";
-import { endSession, isOpen, saveSession, settle, unbind } from "./sessionState.ts";
+import { endSession, isOpen, saveSession, settle, stopAfter, unbind } from "./sessionState.ts";
 import type { Command, Session, State } from "./state.ts";
 import { endLease, leaseOf } from "./worktreeLease.ts";
 
@@ -40,18 +40,20 @@ function loseAttempt(
 ): Command {
   const session = state.sessions.get(command.sessionId) as Session;
   const isRunning = command.state === "running";
-  const isRequeued = isRunning && (!how.isCounted || command.attempt - command.lostClaims < command.maxAttempts);
+  const isRequeued =
+    isRunning &&
+    (!how.isCounted || command.attempt - command.lostClaims - command.failedAttempts < command.maxAttempts);
   const to = isRunning ? "lost" : "cancelled";
   const result = { state: to, exitCode: null, signal: null, endReason: command.endReason ?? how.reason } as const;
   let counters: Partial<Session> = { activeCommands: session.activeCommands - 1 };
   let lost: Command;
   if (isRequeued) {
-    lost = requeue(state, command, result, !how.isCounted, how.logOffset);
+    lost = requeue(state, command, result, { isUnconfirmed: !how.isCounted, logOffset: how.logOffset });
     counters = { ...counters, queuedCommands: session.queuedCommands + 1 };
   } else {
     lost = endCommand(state, command, result, "expire", how.logOffset);
     const failedCommands = session.failedCommands + (hasFailed(to) ? 1 : 0);
-    counters = { ...counters, failedCommands, ...asLast(lost) };
+    counters = { ...counters, failedCommands, ...asLast(lost), ...stopAfter(state, session, hasFailed(to)) };
   }
   settle(state, saveSession(state, session, counters));
   return lost;
@@ -70,7 +72,8 @@ export function endByForce(state: State, session: Session, commands: readonly Co
   }
   if (worktree !== undefined) endLease(state, worktree, { to: "quarantined", op: "quarantine", sessionId: session.id });
   const activeCommands = session.activeCommands - commands.length;
-  const saved = saveSession(state, session, { activeCommands, failedCommands, ...last });
+  const stopped = stopAfter(state, session, failedCommands > session.failedCommands);
+  const saved = saveSession(state, session, { activeCommands, failedCommands, ...last, ...stopped });
   return { session: saved, hasLostWorktree: worktree !== undefined };
 }
 

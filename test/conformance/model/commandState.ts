@@ -49,13 +49,19 @@ export function endCommand(
   return row;
 }
 
-/** Queues a command again whose lease was lost. A claim that never reached its runner is not counted. */
+/** The end of an attempt that another one follows. A claim that never reached its runner is not counted. */
+interface Requeue {
+  readonly isUnconfirmed?: boolean;
+  readonly retryAt?: number;
+  readonly logOffset?: number | undefined;
+}
+
+/** Queues a command again whose lease was lost, or whose attempt has failed. */
 export function requeue(
   state: State,
   before: Command,
   result: Result,
-  isUnconfirmed: boolean,
-  logOffset?: number,
+  { isUnconfirmed = false, retryAt, logOffset }: Requeue,
 ): Command {
   endAttempt(state, before, result, logOffset);
   const row = raised(
@@ -67,6 +73,7 @@ export function requeue(
       stopAt: null,
       startedAt: null,
       lostClaims: before.lostClaims + (isUnconfirmed ? 1 : 0),
+      ...(retryAt === undefined ? {} : { notBefore: retryAt, failedAttempts: before.failedAttempts + 1 }),
     },
     state.now,
   );

@@ -1,12 +1,22 @@
 // The model of commands.
 import { asLast, endByForce, handBack, settleForced } from "./commandEnds.ts";
-import { cancelCommand, commandsOf, endCommand, hasFailed, isFinal, isOverTime } from "./commandState.ts";
+import {
+  cancelCommand,
+  commandsOf,
+  endCommand,
+  hasFailed,
+  isFinal,
+  isOverTime,
+  lastAttempt,
+  type Result,
+  requeue,
+} from "./commandState.ts";
 import { has, requirements } from "./labels.ts";
 import { byId, fits, page, wholePage } from "./lists.ts";
 import { modelOf } from "./operation.ts";
 import type { Picks } from "./picks.ts";
 import { liveRunner, revive } from "./runners.ts";
-import { isOpen, saveSession, settle } from "./sessionState.ts";
+import { isOpen, saveSession, settle, stopAfter } from "./sessionState.ts";
 import {
   type Command,
   Failure,
@@ -29,16 +39,29 @@ interface NewCommand {
   readonly timeoutMs?: number | undefined;
   readonly maxAttempts?: number | undefined;
   readonly requires?: readonly string[] | undefined;
+  readonly retries?: number | undefined;
+  readonly retryDelayMs?: number | undefined;
+  readonly notBefore?: Date | undefined;
+  readonly rerunOf?: string | undefined;
 }
 
 /** Returns the inputs of some new commands. */
-export function newCommands(picks: Picks, count: number) {
+export function newCommands(picks: Picks, state: State, count: number) {
   return Array.from({ length: count }, () => ({
     id: picks.newId(),
     argv: ["true"],
     priority: picks.of([0, 0, 2, -1]),
     maxAttempts: picks.of([1, 2]),
     requires: picks.of(requirements),
+    // Times stay when the clock is set back, so a run has one or the other.
+    ...(state.wasSetBack
+      ? {}
+      : {
+          retries: picks.of([0, 0, 1, 2]),
+          retryDelayMs: picks.of([0, 1, 3]) * tickMs,
+          ...picks.optional("notBefore", new Date(state.now + picks.of([-1, 0, 2]) * tickMs), 5),
+        }),
+    ...picks.optional("rerunOf", picks.id(state.commands), 6),
     ...picks.optional("timeoutMs", picks.of([2, 4]) * tickMs),
   }));
 }
@@ -46,6 +69,7 @@ export function newCommands(picks: Picks, count: number) {
 /** Adds commands to the end of the queue of a session. */
 export function enqueue(state: State, session: Session, commands: readonly NewCommand[]): readonly Command[] {
   const { now } = state;
+  for (const { rerunOf } of commands) if (rerunOf !== undefined) get(state.commands, "command", rerunOf);
   const added = commands.map(
     (command, index): Command => ({
       id: command.id as string,
@@ -62,6 +86,11 @@ export function enqueue(state: State, session: Session, commands: readonly NewCo
       attempt: 0,
       maxAttempts: command.maxAttempts ?? 1,
       lostClaims: 0,
+      retries: command.retries ?? 0,
+      retryDelayMs: command.retryDelayMs ?? 10_000,
+      failedAttempts: 0,
+      notBefore: command.notBefore?.getTime() ?? null,
+      rerunOf: command.rerunOf ?? null,
       fence: 0,
       runnerId: null,
       leaseExpiresAt: null,
@@ -95,7 +124,8 @@ const headOf = (state: State, sessionId: string) =>
 function claimable(state: State, runnerId: string, sessionId: string | undefined): readonly Session[] {
   const ready = [...state.sessions.values()].filter((session) => {
     if (session.hidden.readyFrom === null || !fits(sessionId, session.id)) return false;
-    if (!has(state.runners.get(runnerId), headOf(state, session.id).requires)) return false;
+    const head = headOf(state, session.id);
+    if (!has(state.runners.get(runnerId), head.requires) || (head.notBefore ?? state.now) > state.now) return false;
     if (session.worktreeId === null) return true;
     const worktree = state.worktrees.get(session.worktreeId);
     return worktree?.fence === session.worktreeFence && worktree?.leaseRunnerId === runnerId;
@@ -123,12 +153,26 @@ function recorded(row: Command, outcome: (typeof outcomes)[number], now: number)
 /** The runners of the model do not report what programs use. */
 const unreported = { cpuMs: null, memoryBytes: null, writtenBytes: null };
 
+/** Checks whether another attempt follows this result. */
+function mayRetry(row: Command, session: Session, { state }: Result): boolean {
+  const isWanted = row.state === "running" && (session.state === "pending" || session.state === "running");
+  return isWanted && (state === "failed" || state === "timed_out") && row.failedAttempts < row.retries;
+}
+
+/** Checks whether this result of the last attempt was reported before, and another one follows. */
+function wasRetried(state: State, row: Command, fence: number, result: Result): boolean {
+  if (row.state !== "queued" || row.fence !== fence || row.failedAttempts === 0) return false;
+  const { outcome, exitCode, signal } = lastAttempt(state, row.id);
+  const isSame = outcome === result.state || (outcome === "timed_out" && result.state === "cancelled");
+  return isSame && exitCode === result.exitCode && signal === result.signal;
+}
+
 export const commands = modelOf("commands", {
   enqueue: {
     weight: 5,
     input: (picks, state) => ({
       sessionId: picks.id(state.sessions, isOpen),
-      commands: newCommands(picks, picks.of([1, 2, 3])),
+      commands: newCommands(picks, state, picks.of([1, 2, 3])),
     }),
     run({ sessionId, commands }, state) {
       const session = get(state.sessions, "session", sessionId);
@@ -243,14 +287,24 @@ export const commands = modelOf("commands", {
         if (!isSame) throw new Failure("invalid_transition", { entity: "command", state: before.state });
         return answer(before, session);
       }
+      if (wasRetried(state, before, fence, result)) return answer(before, session);
       if (before.fence !== fence || before.leaseExpiresAt === null) throw lost(before);
       if (before.state === "running" && result.state === "cancelled")
         throw new Failure("invalid_transition", { entity: "command", state: "running" });
+      if (mayRetry(before, session, result)) {
+        const retryAt = state.now + before.retryDelayMs * 2 ** before.failedAttempts;
+        const retried = requeue(state, before, result, { retryAt, logOffset });
+        const { activeCommands, queuedCommands } = session;
+        const queue = { activeCommands: activeCommands - 1, queuedCommands: queuedCommands + 1 };
+        settle(state, saveSession(state, session, queue));
+        return answer(retried, session);
+      }
       const command = endCommand(state, before, result, "finish", logOffset);
       const counters = {
         activeCommands: session.activeCommands - 1,
         failedCommands: session.failedCommands + (hasFailed(result.state) ? 1 : 0),
         ...asLast(command),
+        ...stopAfter(state, session, hasFailed(result.state)),
       };
       const left = release === undefined ? undefined : { runnerId: before.runnerId, to: release };
       settle(state, saveSession(state, session, counters), left);

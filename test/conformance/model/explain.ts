@@ -31,6 +31,14 @@ export function inTicks(value: unknown, baseMs: number): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, inTicks(item, baseMs)]));
 }
 
+/** Returns an input with times in place of the ticks of its dates. */
+export function fromTicks(value: unknown, baseMs: number): unknown {
+  if (value instanceof Date) return new Date(value.getTime() + baseMs);
+  if (Array.isArray(value)) return value.map((item) => fromTicks(item, baseMs));
+  if (typeof value !== "object" || value === null || value instanceof Uint8Array) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, fromTicks(item, baseMs)]));
+}
+
 /** Returns a value of the model without what the store does not return. */
 export function shown(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(shown);

@@ -1,5 +1,5 @@
 // The model of a session's row: its activity, what may be claimed from it, and its end.
-import { cancelCommandsOf, commandsOf } from "./commandState.ts";
+import { cancelCommand, cancelCommandsOf, commandsOf } from "./commandState.ts";
 import { type Command, priorityStepMs, type Session, type State, type Worktree } from "./state.ts";
 import { endTokensOf } from "./tokens.ts";
 import { endLease, leaseOf, type Release, releases } from "./worktreeLease.ts";
@@ -35,7 +35,20 @@ function readyFrom(state: State, session: Session): number | null {
   const takesWork = session.state === "pending" || session.state === "running";
   if (!takesWork || session.queuedCommands === 0 || session.activeCommands >= session.maxParallel) return null;
   const head = commandsOf(state, session.id).find((command) => command.state === "queued") as Command;
-  return Math.min(head.queuedAt, state.now) - head.priority * priorityStepMs;
+  const from = Math.max(head.queuedAt, head.notBefore ?? head.queuedAt);
+  // One whose time has not come counts from then.
+  return (
+    (head.notBefore !== null && head.notBefore > state.now ? from : Math.min(from, state.now)) -
+    head.priority * priorityStepMs
+  );
+}
+
+/** Cancels what waits in a session after a failure, if the session wants that, and returns the counters that change. */
+export function stopAfter(state: State, session: Session, hasFailed: boolean): Partial<Session> {
+  if (!hasFailed || session.onFailure !== "stop" || session.queuedCommands === 0) return {};
+  for (const command of commandsOf(state, session.id))
+    if (command.state === "queued") cancelCommand(state, command, "command_failed");
+  return { queuedCommands: 0 };
 }
 
 /** Returns the open session that holds a worktree under its current fencing token. */

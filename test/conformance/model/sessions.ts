@@ -53,6 +53,8 @@ export const sessions = modelOf("sessions", {
       commitSha: picks.of(commits),
       maxParallel: picks.of([1, 2]),
       autoComplete: picks.oneIn(3),
+      onFailure: picks.of(["continue", "continue", "stop"] as const),
+      ...picks.optional("rerunOf", picks.id(state.sessions), 6),
       ...picks.optional("idleTtlMs", picks.of([3, 10]) * tickMs),
       ...picks.optional("deadlineMs", picks.of([10, 30]) * tickMs, 3),
       ...picks.optional("requestedBy", picks.of(requesters), 3),
@@ -61,7 +63,7 @@ export const sessions = modelOf("sessions", {
       labels: picks.of(sessionLabels),
       ...(picks.oneIn(4) ? patchOfNewSession(picks, state) : picks.optional("patchUri", "s3://patches/1", 4)),
       ...picks.optional("reserve", { id: picks.newId(), ...picks.holder(state), ttlMs: picks.of([3, 10]) * tickMs }, 3),
-      commands: newCommands(picks, picks.of([2, 1, 3, 0])),
+      commands: newCommands(picks, state, picks.of([2, 1, 3, 0])),
     }),
     run(input, state) {
       const { id = "", repositoryId, commitSha, idleTtlMs, deadlineMs, tokenId, commands = [] } = input;
@@ -69,6 +71,7 @@ export const sessions = modelOf("sessions", {
       activeRepository(state, repositoryId);
       const token = tokenId === undefined ? undefined : get(state.tokens, "token", tokenId);
       const patch = patchOfSession(state, input.patchHash, input.patchUri);
+      if (input.rerunOf !== undefined) get(state.sessions, "session", input.rerunOf);
       addSession(state, {
         id,
         repositoryId,
@@ -88,6 +91,8 @@ export const sessions = modelOf("sessions", {
         nextSequence: 1,
         maxParallel: input.maxParallel ?? 1,
         autoComplete: input.autoComplete ?? false,
+        onFailure: input.onFailure ?? "continue",
+        rerunOf: input.rerunOf ?? null,
         queuedCommands: 0,
         activeCommands: 0,
         failedCommands: 0,

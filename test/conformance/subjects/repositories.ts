@@ -181,8 +181,11 @@ export function repositoriesConformance(backend: TestedBackend): void {
     test("list returns archived repositories only with includeArchived", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       await store.repositories.archive({ repositoryId: repository.id });
-      const idsOf = async (includeArchived: boolean) =>
-        (await store.repositories.list({ includeArchived, limit: 500 })).items.map(({ id }) => id);
+      const idsOf = async (includeArchived: boolean) => {
+        const ids: string[] = [];
+        for await (const { id } of store.repositories.all({ includeArchived, limit: 500 })) ids.push(id);
+        return ids;
+      };
       assert.ok(!(await idsOf(false)).includes(repository.id));
       assert.ok((await idsOf(true)).includes(repository.id));
     });

@@ -254,6 +254,8 @@ const withoutForeignKey: readonly string[] = [
   "changes.entity_id",
   "changes.request_id",
   "changes.session_id",
+  // What a rerun repeats may be deleted.
+  "commands.rerun_of",
   "debug_breakpoints.adapter_id",
   "debug_early_reports.adapter_id",
   // The names that callers have, or that a request names.
@@ -278,6 +280,7 @@ const withoutForeignKey: readonly string[] = [
   "sessions.environment_id",
   "sessions.last_command_id",
   "sessions.requested_by",
+  "sessions.rerun_of",
   "tokens.public_id",
   // Those of a limit: the token is a record of who had access.
   "tokens.repository_ids",
@@ -289,7 +292,7 @@ test("a column that names another row is a foreign key, on both engines", async 
   for (const schema of [await sqliteSchema(), await postgresSchema()]) {
     const loose = [...schema].flatMap(([name, { columns, foreignKeys }]) =>
       [...columns.keys()]
-        .filter((column) => /_(?:ids?|by|to|owner)$|^actor$/.test(column))
+        .filter((column) => /_(?:ids?|by|to|owner)$|^(?:actor|rerun_of)$/.test(column))
         .filter((column) => !foreignKeys.some((key) => key.startsWith(`${column} to `)))
         .map((column) => `${name}.${column}`),
     );

@@ -23,6 +23,7 @@
 -- 0023_session_labels.postgres.sql 2312ed7320a9fdfbaeb68ed00b896fd3f96a99e904c22adbeeb407169b1aa8c7
 -- 0024_patches.postgres.sql 83b40e3c39dcfb9b4664750a6194e97f6e420ff7b0735da225a9df06b5cb98d3
 -- 0025_environments.postgres.sql 016f5ce58d8ec014014729fe9d255601bad6ca85f06fffaaae736523a3090f40
+-- 0026_failure_policy.postgres.sql 412840073c04c69702fcbd8aeee07b2fe8def91c9a4521a1fb645694bcb22667
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -204,6 +205,11 @@ CREATE TABLE commands (
   confirmed_fence bigint NOT NULL DEFAULT 0,
   lost_claims bigint NOT NULL DEFAULT 0,
   requires text COLLATE "C" NOT NULL DEFAULT ''::text,
+  retries bigint NOT NULL DEFAULT 0,
+  retry_delay_ms bigint NOT NULL DEFAULT 10000,
+  failed_attempts bigint NOT NULL DEFAULT 0,
+  not_before timestamp with time zone,
+  rerun_of uuid,
   CONSTRAINT commands_attempt_check CHECK (attempt >= 0),
   CONSTRAINT commands_check CHECK ((state = ANY (ARRAY['running'::text, 'cancelling'::text])) = (lease_expires_at IS NOT NULL)),
   CONSTRAINT commands_check1 CHECK (lease_expires_at IS NULL OR runner_id IS NOT NULL),
@@ -214,10 +220,13 @@ CREATE TABLE commands (
   CONSTRAINT commands_check6 CHECK (signal IS NULL OR ended_at IS NOT NULL),
   CONSTRAINT commands_check7 CHECK (stop_at IS NULL OR lease_expires_at IS NOT NULL),
   CONSTRAINT commands_confirmed_fence_check CHECK (confirmed_fence >= 0),
+  CONSTRAINT commands_failed_attempts_check CHECK (failed_attempts >= 0),
   CONSTRAINT commands_fence_check CHECK (fence >= 0),
   CONSTRAINT commands_lost_claims_check CHECK (lost_claims >= 0),
   CONSTRAINT commands_max_attempts_check CHECK (max_attempts > 0),
   CONSTRAINT commands_pkey PRIMARY KEY (id),
+  CONSTRAINT commands_retries_check CHECK (retries >= 0),
+  CONSTRAINT commands_retry_delay_ms_check CHECK (retry_delay_ms >= 0),
   CONSTRAINT commands_runner_id_fkey FOREIGN KEY (runner_id) REFERENCES runners(id),
   CONSTRAINT commands_sequence_check CHECK (sequence > 0),
   CONSTRAINT commands_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE,
@@ -867,6 +876,9 @@ CREATE TABLE sessions (
   labels json NOT NULL DEFAULT '{"json":{}}'::json,
   patch_id uuid,
   environment_id uuid,
+  on_failure text COLLATE "C" NOT NULL DEFAULT 'continue'::text,
+  rerun_of uuid,
+  due_at timestamp with time zone,
   CONSTRAINT sessions_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
   CONSTRAINT sessions_active_commands_check CHECK (active_commands >= 0),
   CONSTRAINT sessions_check CHECK ((state = 'completed'::text OR state = 'failed'::text OR state = 'cancelled'::text OR state = 'expired'::text) = (ended_at IS NOT NULL)),
@@ -879,6 +891,7 @@ CREATE TABLE sessions (
   CONSTRAINT sessions_last_command_state_check CHECK (last_command_state = 'succeeded'::text OR last_command_state = 'failed'::text OR last_command_state = 'timed_out'::text OR last_command_state = 'cancelled'::text OR last_command_state = 'lost'::text),
   CONSTRAINT sessions_max_parallel_check CHECK (max_parallel > 0),
   CONSTRAINT sessions_next_sequence_check CHECK (next_sequence > 0),
+  CONSTRAINT sessions_on_failure_check CHECK (on_failure = 'continue'::text OR on_failure = 'stop'::text),
   CONSTRAINT sessions_patch_id_fkey FOREIGN KEY (patch_id) REFERENCES patches(id),
   CONSTRAINT sessions_pkey PRIMARY KEY (id),
   CONSTRAINT sessions_queued_commands_check CHECK (queued_commands >= 0),
@@ -890,6 +903,8 @@ CREATE TABLE sessions (
 );
 
 CREATE INDEX sessions_deadline ON sessions USING btree (deadline_at) WHERE deadline_at IS NOT NULL AND ended_at IS NULL;
+
+CREATE INDEX sessions_due ON sessions USING btree (due_at) WHERE due_at IS NOT NULL;
 
 CREATE INDEX sessions_ended ON sessions USING btree (repository_id, ended_at, id) WHERE ended_at IS NOT NULL AND NOT pinned;
 

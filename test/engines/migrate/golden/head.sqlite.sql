@@ -23,6 +23,7 @@
 -- 0023_session_labels.sqlite.sql dcf503cd6444c7723c7895e7dcf8da866b06d6fce9d6e37185c294fb200d03cf
 -- 0024_patches.sqlite.sql 4d3df7f7ed5459bfa17f46d9d65ea2785e7c3e40aa8137ce2eb019da5a1a6f05
 -- 0025_environments.sqlite.sql 826cbb5fe2f71637f5d97d04f167d847e1760c55cf2cf22720a813f2b2f7ea5a
+-- 0026_failure_policy.sqlite.sql 79f461e5969d84d63a214eced6f148db4f18ac82b1a55666322fca270773a47b
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -164,7 +165,7 @@ CREATE TABLE commands (
   ended_at INTEGER,
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
-  updated_at INTEGER NOT NULL, stop_at INTEGER CHECK (stop_at IS NULL OR lease_expires_at IS NOT NULL), confirmed_fence INTEGER NOT NULL DEFAULT 0 CHECK (confirmed_fence >= 0), lost_claims INTEGER NOT NULL DEFAULT 0 CHECK (lost_claims >= 0), requires TEXT NOT NULL DEFAULT '',
+  updated_at INTEGER NOT NULL, stop_at INTEGER CHECK (stop_at IS NULL OR lease_expires_at IS NOT NULL), confirmed_fence INTEGER NOT NULL DEFAULT 0 CHECK (confirmed_fence >= 0), lost_claims INTEGER NOT NULL DEFAULT 0 CHECK (lost_claims >= 0), requires TEXT NOT NULL DEFAULT '', retries INTEGER NOT NULL DEFAULT 0 CHECK (retries >= 0), retry_delay_ms INTEGER NOT NULL DEFAULT 10000 CHECK (retry_delay_ms >= 0), failed_attempts INTEGER NOT NULL DEFAULT 0 CHECK (failed_attempts >= 0), not_before INTEGER, rerun_of TEXT,
   UNIQUE (session_id, sequence),
   CHECK ((state IN ('running', 'cancelling')) = (lease_expires_at IS NOT NULL)),
   CHECK (lease_expires_at IS NULL OR runner_id IS NOT NULL),
@@ -705,7 +706,7 @@ CREATE TABLE sessions (
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL,
   -- The time at which the session ends, whatever it does.
-  deadline_at INTEGER, account_id TEXT REFERENCES accounts (id), last_command_id TEXT, last_command_state TEXT CHECK (last_command_state = 'succeeded' OR last_command_state = 'failed' OR last_command_state = 'timed_out' OR last_command_state = 'cancelled' OR last_command_state = 'lost'), last_exit_code INTEGER, last_signal TEXT, pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned = 0 OR pinned = 1), logs_pruned_at INTEGER, requires TEXT NOT NULL DEFAULT '', ready_requires TEXT NOT NULL DEFAULT '', labels TEXT NOT NULL DEFAULT '{"json":{}}' CHECK (json_valid(labels)), patch_id TEXT REFERENCES patches (id), environment_id TEXT,
+  deadline_at INTEGER, account_id TEXT REFERENCES accounts (id), last_command_id TEXT, last_command_state TEXT CHECK (last_command_state = 'succeeded' OR last_command_state = 'failed' OR last_command_state = 'timed_out' OR last_command_state = 'cancelled' OR last_command_state = 'lost'), last_exit_code INTEGER, last_signal TEXT, pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned = 0 OR pinned = 1), logs_pruned_at INTEGER, requires TEXT NOT NULL DEFAULT '', ready_requires TEXT NOT NULL DEFAULT '', labels TEXT NOT NULL DEFAULT '{"json":{}}' CHECK (json_valid(labels)), patch_id TEXT REFERENCES patches (id), environment_id TEXT, on_failure TEXT NOT NULL DEFAULT 'continue' CHECK (on_failure = 'continue' OR on_failure = 'stop'), rerun_of TEXT, due_at INTEGER,
   CHECK ((state = 'completed' OR state = 'failed' OR state = 'cancelled' OR state = 'expired') = (ended_at IS NOT NULL)),
   CHECK ((worktree_id IS NULL) = (worktree_fence IS NULL)),
   CHECK ((ready_at IS NULL) = (ready_priority IS NULL)),
@@ -714,6 +715,8 @@ CREATE TABLE sessions (
 ) STRICT;
 
 CREATE INDEX sessions_deadline ON sessions (deadline_at) WHERE deadline_at IS NOT NULL AND ended_at IS NULL;
+
+CREATE INDEX sessions_due ON sessions (due_at) WHERE due_at IS NOT NULL;
 
 CREATE INDEX sessions_ended ON sessions (repository_id, ended_at, id) WHERE ended_at IS NOT NULL AND NOT pinned;
 
