@@ -11,7 +11,10 @@ const moves = ["continue", "next", "stepIn", "stepOut", "stepBack", "reverseCont
  * The requests that name what exists only while the program is stopped: frames, variables and the threads themselves.
  * https://microsoft.github.io/debug-adapter-protocol/overview#lifetime-of-objects-references
  */
-const ofAStop = [...moves, "stackTrace", "scopes", "variables", "setVariable", "exceptionInfo", "stepInTargets"];
+const ofAStop = [
+  ...moves,
+  ...["stackTrace", "scopes", "variables", "setVariable", "exceptionInfo", "stepInTargets", "locations"],
+];
 
 /** Checks whether a request moves the program. */
 export function isMove(command: string): boolean {

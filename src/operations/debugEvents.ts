@@ -22,6 +22,7 @@ import { maskingOf } from "../model/masking.ts";
 import { sealedOperation } from "../operation.ts";
 import { type Body, change, changeEach, first, sql, step } from "../sql.ts";
 import { bindByAdapter, countHits } from "./debugBindings.ts";
+import { endRequestsOfThread } from "./debugRequestState.ts";
 import { endDebugging, lockDebugSession, noStop, saveDebugSession } from "./debugState.ts";
 import { focusOf, readThreads, saveThreads } from "./debugThreads.ts";
 import { debugTopic } from "./topics.ts";
@@ -168,7 +169,9 @@ const transitionOf = step(function* (before: DebugSessionRow, input: EventRow, c
       if (input.reason === "started")
         return yield* moveThreads(before, (threads) => startThread(threads, when, threadId), epoch);
       if (input.reason !== "exited") return {};
-      return yield* moveThreads(before, (threads) => endThreads(threads, when, threadId), epoch);
+      const moved = yield* moveThreads(before, (threads) => endThreads(threads, when, threadId), epoch);
+      yield* endRequestsOfThread({ ...before, next_position: before.next_position + 1 }, threadId, context);
+      return moved;
     }
     case "exited": {
       const moved = yield* moveThreads(before, (threads) => endThreads(threads, { seq, epoch }, undefined), epoch);
@@ -240,10 +243,11 @@ const transitionOfStop = step(function* (before: DebugSessionRow, input: EventRo
   };
   const stop = (hits: string | null) =>
     stopThreads(threads, { seq, epoch }, threadId, isOfAll, { ...cause, hit_breakpoint_ids: hits });
+  // A breakpoint was hit also if the thread has left it since.
+  const hits = yield* countHits(before, ids, context);
   const isLate =
     stop(null).rows.every((row, index) => row === threads.rows[index]) && stop(null).others === threads.others;
   if (isLate) return {};
-  const hits = yield* countHits(before, ids, context);
   const named = hits.length === 0 ? null : JSON.stringify({ json: hits.slice(0, bounds.debugHits) });
   const after = stop(named);
   const columns = yield* saveThreads(before, threads, after);

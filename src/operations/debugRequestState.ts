@@ -109,6 +109,21 @@ const pastTheirStop = step(function* (debug: DebugSessionRow, open: readonly Ope
   return queued.filter(({ stop_epoch, thread_id }) => !standsAt(threads, Number(stop_epoch), thread_id));
 });
 
+/**
+ * Ends the queued requests that name a thread which has just ended, or its stop: the adapter could only refuse them. The
+ * bridge may have one that is taken, and answers it.
+ */
+export const endRequestsOfThread = step(function* (debug: DebugSessionRow, threadId: number, context: Context) {
+  const queued = (yield* openRequests(debug.id)).filter(({ state }) => state === "queued");
+  if (queued.length === 0) return;
+  const threads = yield* readThreads(debug);
+  const ended = queued.filter(
+    ({ stop_epoch, thread_id }) =>
+      thread_id === threadId || (stop_epoch !== null && !standsAt(threads, stop_epoch, thread_id)),
+  );
+  yield* endRequests(debug, ended, { state: "failed", reason: "thread_ended", actor: null }, context);
+});
+
 /** Fails the open requests of the debuggers of a command whose runner is lost: the bridge is gone with it. */
 export const failRequestsOfCommand = step(function* (commandId: string, context: Context) {
   const debuggers = yield* all<DebugSessionRow>(sql`

@@ -42,14 +42,15 @@ import { debugQueueTopic, debugRequestTopic } from "./topics.ts";
  *
  * Input    command, arguments: as in the protocol; at most 16 KiB as JSON. stopEpoch: the stop that the caller sees,
  *          required for what moves the program, and for what names threads, frames or variables. threadId: the thread that
- *          is at this stop; by default that of the arguments, or any. timeoutMs: the time for
- *          which the request is open, 10 minutes at most. wait: false returns the request at once, while it is queued; a
+ *          is at this stop; by default that of the arguments, for what moves the program the one that has stopped there,
+ *          or any. timeoutMs: the time for which the request is open, 10 minutes at most. wait: false returns the request at once, while it is queued; a
  *          call with the same id waits for it. id: chosen by a caller that may have to repeat the call; it is then asked
  *          once. requestedBy: who asks, if that is not the name of the caller; over HTTP it is the account of the token
  * Result   the request, `answered`: success, body and message are those of the protocol's response. success is false when
  *          the adapter has refused it
  * Fails    not_found | invalid_transition when the debug session has ended | conflict { reason: "epoch", currentEpoch }
- *          when the stop is over, before the request was taken | conflict { reason: "adapter_gone", wasTaken } when the
+ *          when the stop is over, before the request was taken | conflict { reason: "thread_ended" } when its thread has
+ *          ended before that | conflict { reason: "adapter_gone", wasTaken } when the
  *          adapter has ended or was replaced, or its runner is lost | conflict { reason: "cancelled" }
  *          | conflict { reason: "exists" } when the id is that of another request | overloaded when 100 are open
  *          | deadline_exceeded after timeoutMs; with the outcome `unknown`, the bridge had taken it
@@ -86,7 +87,7 @@ export const request = sealedOperation({
     const twin = yield* findRequest(id);
     if (twin !== undefined) return answerTo(requireSame(twin, input), wait, context);
     requireOpenDebugSession(before);
-    if (stopEpoch !== undefined) yield* requireStop(before, stopEpoch, threadId);
+    const stoppedId = stopEpoch === undefined ? undefined : yield* requireStop(before, stopEpoch, threadId);
     const open = yield* expireRequests(before, yield* openRequests(debugSessionId), context);
     if (open.length >= bounds.debugRequests) {
       const message = `${open.length} requests of debug session ${debugSessionId} wait for its bridge, and no more may`;
@@ -119,7 +120,7 @@ export const request = sealedOperation({
         ${input.exactArguments ?? null},
         ${shown ?? null},
         ${stopEpoch ?? null},
-        ${threadId ?? null},
+        ${threadId ?? (isMove(command) ? stoppedId : undefined) ?? null},
         ${requestedBy},
         ${context.now},
         ${after(context.now, input.timeoutMs)}
@@ -149,11 +150,16 @@ function requireSame(row: DebugRequestRow, { debugSessionId, command, shownArgum
   return row;
 }
 
-/** Fails with `conflict` unless the thread, or without one any thread, is at this stop. */
+/**
+ * Fails with `conflict` unless the thread, or without one any thread, is at this stop. Returns the thread that the event of
+ * the stop has named.
+ */
 const requireStop = step(function* (debug: DebugSessionRow, stopEpoch: number, threadId: number | undefined) {
   const { id, state, stop_epoch: currentEpoch } = debug;
-  if (standsAt(yield* readThreads(debug), stopEpoch, threadId ?? null)) return;
-  stopIsOver(id, stopEpoch, { currentEpoch, state });
+  const threads = yield* readThreads(debug);
+  if (!standsAt(threads, stopEpoch, threadId ?? null)) stopIsOver(id, stopEpoch, { currentEpoch, state });
+  return threads.rows.find(({ stop_epoch, stop_reason }) => stop_epoch === stopEpoch && stop_reason !== null)
+    ?.thread_id;
 });
 
 function stopIsOver(debugSessionId: string, stopEpoch: number, details: object): never {
@@ -181,6 +187,10 @@ function answerTo(row: DebugRequestRow, waits: boolean, { now }: Context): Debug
     });
   if (isOpen || state === "answered") return row;
   if (reason === "epoch") stopIsOver(debug_session_id, stop_epoch as number, {});
+  if (reason === "thread_ended") {
+    const message = `the thread of which ${command} was asked has ended`;
+    fail("conflict", { reason, requestId: id, wasTaken }, message);
+  }
   const why =
     state === "cancelled"
       ? `${command} was cancelled${reason === null ? "" : `: ${reason}`}`

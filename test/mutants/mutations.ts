@@ -1024,8 +1024,13 @@ export const mutations: readonly Mutation[] = [
     ["what depends on a stop waits behind a move", "isMoving ||= isMove(row.command);", ""],
     [
       "a stop that is over is a conflict",
-      "if (standsAt(yield* readThreads(debug), stopEpoch, threadId ?? null)) return;",
-      "return;",
+      "if (!standsAt(threads, stopEpoch, threadId ?? null)) stopIsOver(",
+      "if (threads === undefined) stopIsOver(",
+    ],
+    [
+      "a move is one of the thread that has stopped",
+      "threadId ?? (isMove(command) ? stoppedId : undefined) ??",
+      "threadId ??",
     ],
     ["open requests have a bound", "open.length >= bounds.debugRequests", "open.length < 0"],
     [
@@ -1039,6 +1044,7 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/debugRequestState.ts", subject("debug requests"), [
     ["requests end with the adapter", "const isOver = isRestarted || (", "const isOver = isRestarted && ("],
     ["requests end with their stop", "if (queued.length === 0) return [];", "return [];"],
+    ["requests end with their thread", "if (queued.length === 0) return;", "return;"],
     ["a bridge is told of what is over", "cancel_due = ${isAbandoned && taken_at !== null}", "cancel_due = ${false}"],
   ]),
   ...mutate("src/operations/commandExpiry.ts", subject("debug requests"), [
@@ -1067,6 +1073,7 @@ export const mutations: readonly Mutation[] = [
     ["a key stands for one row", "return { ...input, [idOfKey]: idFrom(", "return { ...input, never: idFrom("],
   ]),
   ...mutate("src/runner/debuggers/requests.ts", { tests: ["test/system/runner/debuggers/dapDebugger.test.ts"] }, [
+    ["an answer has its place among the events", "await reports.send(() => debug.reply(", "await (debug.reply("],
     ["an adapter learns that nobody waits", "for (const id of cancelled) waiting.get(id)?.abort();", ""],
   ]),
   ...mutate("src/operations/debugEvents.ts", subject("debug"), [
@@ -1078,6 +1085,11 @@ export const mutations: readonly Mutation[] = [
       "a stop without a name is one of all threads",
       "input.all === true || threadId === undefined",
       "input.all === true",
+    ],
+    [
+      "a late hit counts",
+      "const hits = yield* countHits(before, ids, context);\n  const isLate",
+      "const hits: string[] = [];\n  const isLate",
     ],
     ["the hint leaves the focus", "input.keepsFocus === true && before", "before"],
   ]),
@@ -1766,6 +1778,16 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/runner/debuggers/dap/connection.ts", { tests: ["test/system/runner/debuggers/dapDebugger.test.ts"] }, [
     ["requests of a debug adapter are refused", "return this.#refuse(message);", "return;"],
+    [
+      "an answer comes before the events after it",
+      "await new Promise<void>((resolve) => realTime.setImmediate(() => resolve()));",
+      "",
+    ],
+  ]),
+  ...mutate("src/runner/debuggers/dap/bridge.ts", { tests: ["test/system/runner/debuggers/dapDebugger.test.ts"] }, [
+    ["a stop is known before it is left", 'if (moves || command === "stackTrace") await', "if (false) await"],
+    ["a stop is known before the program goes on", 'if (state === "running") await', "if (false) await"],
+    ["an adapter is asked for what it knows", "if (lacked !== undefined) return refusal", "if (false) return refusal"],
   ]),
 
   // Git and artifacts of the runner

@@ -77,6 +77,11 @@ export class Reports {
     return this.#store.debug.applyEvent({ ...this.run, ...this.masking, seq, event, ...present({ body }) });
   }
 
+  /** Resolves when the reports so far are sent, and what they have brought back is noted. Never fails. */
+  get settled(): Promise<unknown> {
+    return this.#last;
+  }
+
   /** Sends a report after those before it. Never fails: what the store refuses is of no use, and other errors fail all. */
   send(report: () => Promise<unknown>): Promise<void> {
     const sent = this.#last.then(report).then(

@@ -1,5 +1,5 @@
 // Takes the requests of clients to a debugger from the store, and answers them with what the program under it answers.
-import { type Store, StoreError, type TakenRequest } from "../../index.ts";
+import { isDebugMove, type Store, StoreError, type TakenRequest } from "../../index.ts";
 import { isOutdated, type Reports } from "./reports.ts";
 
 /** The answer to a request, as in the protocol's response. */
@@ -19,16 +19,22 @@ export function refusal(message: string): Answer {
   return { success: false, message: message.slice(0, 1_000) };
 }
 
+/** Returns the arguments of a request, with the thread that the store knows for a move of a client that names none. */
+function argumentsOf({ command, arguments: args, threadId }: TakenRequest): Readonly<Record<string, unknown>> {
+  return isDebugMove(command) && threadId !== null ? { threadId, ...args } : (args ?? {});
+}
+
 /**
  * Serves requests until the signal fires, or the debug session has ended or belongs to another adapter. Fails as the store
  * or the program fails.
  */
 export async function serveRequests(
   { debug }: Pick<Store, "debug">,
-  { run, masking }: Pick<Reports, "run" | "masking">,
+  reports: Reports,
   program: AskedProgram,
   over: AbortSignal,
 ): Promise<void> {
+  const { run, masking } = reports;
   const waiting = new Map<string, AbortController>();
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => undefined);
@@ -36,10 +42,11 @@ export async function serveRequests(
     const gone = new AbortController();
     waiting.set(request.id, gone);
     try {
-      const answer = await program.answer(request.command, request.arguments ?? {}, gone.signal);
-      await debug.reply({ ...run, ...masking, request, ...answer });
+      const answer = await program.answer(request.command, argumentsOf(request), gone.signal);
+      // In its place among the events: a stop that comes after the answer to a move is not the one that the move has left.
+      await reports.send(() => debug.reply({ ...run, ...masking, request, ...answer }));
     } catch (error) {
-      if (!isOutdated(error)) failed.reject(error);
+      failed.reject(error);
     } finally {
       waiting.delete(request.id);
     }
@@ -47,7 +54,7 @@ export async function serveRequests(
   try {
     while (!over.aborted) {
       const taken = debug.takeRequests(run, { signal: over });
-      const { requests, cancelled } = await Promise.race([taken, failed.promise]);
+      const { requests, cancelled } = await Promise.race([taken, failed.promise, reports.failed]);
       for (const id of cancelled) waiting.get(id)?.abort();
       // The next ones are taken while these are answered: a pause must reach a program that evaluates for ever.
       for (const request of requests) void serve(request);

@@ -92,6 +92,7 @@ export function debugRequestsConformance(backend: TestedBackend): void {
         ["scopes", { frameId: 1 }],
         ["variables", { variablesReference: 1 }],
         ["evaluate", { expression: "a", frameId: 1 }],
+        ["locations", { locationReference: 3 }],
         ["dataBreakpointInfo", { name: "a", variablesReference: 4 }],
       ] as const)
         await fails(() => debug.queue(command, { arguments: args }), "invalid_input");
@@ -114,6 +115,35 @@ export function debugRequestsConformance(backend: TestedBackend): void {
       await debug.event("continued", { threadId: 1 });
       assert.equal((await asked).outcome, "rolled_back");
       assert.deepEqual(await debug.take(), []);
+    });
+
+    test("a queued request fails when its thread ends, and those of other threads stay", async ({ store }) => {
+      const debug = await stopped(store);
+      for (const threadId of [7, 8]) await debug.event("thread", { reason: "started", threadId });
+      const { stopEpoch } = await debug.event("stopped", { reason: "step", threadId: 7 });
+      await debug.event("stopped", { reason: "step", threadId: 8 });
+      const lost = [
+        ["pause", { arguments: { threadId: 7 } }],
+        ["stackTrace", { stopEpoch, arguments: { threadId: 7 } }],
+        ["scopes", { stopEpoch, arguments: { frameId: 1 } }],
+      ] as const;
+      const failures = lost.map(([command, more]) =>
+        fails(debug.ask(command, more), "conflict", { reason: "thread_ended", wasTaken: false }, "rolled_back"),
+      );
+      const areAsked = async () =>
+        (await debug.entries()).filter(({ kind }) => kind === "asked").length === lost.length;
+      while (!(await areAsked())) await debug.entries();
+      await debug.queue("stackTrace", { stopEpoch: stopEpoch + 1, arguments: { threadId: 8 } });
+      await debug.queue("threads");
+      const { events } = await store.debug.get({ debugSessionId: debug.debugSessionId });
+      await debug.event("thread", { reason: "exited", threadId: 7 });
+      await Promise.all(failures);
+      assert.deepEqual(commandsOf(await debug.take()), ["stackTrace", "threads"]);
+      const ends = (await debug.entries()).filter(({ kind }) => kind === "failed");
+      assert.deepEqual(
+        ends.map(({ command, reason, eventPosition }) => [command, reason, eventPosition]),
+        lost.map(([command]) => [command, "thread_ended", (events.at(-1)?.position ?? 0) + 2]),
+      );
     });
 
     test("behind a request that moves the program, those of its stop wait, and fail when it has moved", async ({
@@ -155,6 +185,23 @@ export function debugRequestsConformance(backend: TestedBackend): void {
       await debug.reply(next);
       const { debugSession } = await store.debug.get({ debugSessionId: debug.debugSessionId });
       assert.deepEqual([debugSession.state, debugSession.stopEpoch], ["stopped", stopEpoch]);
+    });
+
+    test("a move without a thread is one of the thread that has stopped, also when others stopped with it", async ({
+      store,
+    }) => {
+      const { debugSessionId, run, queue, take, reply, event } = await stopped(store);
+      for (const threadId of [1, 2]) await event("thread", { reason: "started", threadId });
+      const { stopEpoch } = await event("stopped", { reason: "step", threadId: 2, allThreadsStopped: true });
+      assert.equal((await queue("scopes", { stopEpoch, arguments: { frameId: 1 } })).threadId, null);
+      assert.equal((await queue("next", { stopEpoch })).threadId, 2);
+      const [, next = assert.fail()] = await take();
+      assert.equal(next.threadId, 2);
+      const again = await event("stopped", { reason: "step", threadId: 2 });
+      await reply(next);
+      const { debugSession } = await store.debug.get({ debugSessionId });
+      assert.deepEqual([debugSession.state, debugSession.stopEpoch], ["stopped", again.stopEpoch]);
+      assert.equal(run.adapterRun, debugSession.adapterRun);
     });
 
     test("only the current run of the adapter takes and answers", async ({ store }) => {

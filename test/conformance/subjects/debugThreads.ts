@@ -435,6 +435,18 @@ export function debugThreadsConformance(backend: TestedBackend): void {
       assert.equal(debugSession.lastEvent, 16);
     });
 
+    test("a stop that arrives late counts the hits of its breakpoints, and stops nothing", async ({ store }) => {
+      const { run, debugSessionId, numbered, view } = await running(store);
+      const [row] = await store.debug.setBreakpoints({ debugSessionId, sourcePath, breakpoints: [{ line: 4 }] });
+      const bound = [{ breakpointId: row?.id as string, breakpoint: { id: 6, verified: true } }];
+      await store.debug.bindBreakpoints({ ...run, bound });
+      await numbered(10, "continued", { threadId: 1 });
+      const body = { reason: "breakpoint", threadId: 1, hitBreakpointIds: [6] };
+      assert.equal((await numbered(9, "stopped", body)).state, "running");
+      assert.equal((await numbered(9, "stopped", body)).applied, false);
+      assert.equal((await view()).breakpoints[0]?.hitCount, 1);
+    });
+
     alone(
       "an event that is older than all that are kept is taken for a repetition",
       async ({ store }) => {

@@ -43,7 +43,7 @@ type Step =
   | { readonly kind: "take"; readonly limit: number; readonly run: Run }
   | { readonly kind: "reply"; readonly index: number; readonly success: boolean; readonly run: Run }
   | { readonly kind: "cancel"; readonly index: number }
-  | { readonly kind: "event"; readonly event: "stopped" | "continued" | "initialized" }
+  | { readonly kind: "event"; readonly event: "stopped" | "continued" | "thread" | "initialized" }
   | { readonly kind: "restart" }
   | { readonly kind: "close" }
   | { readonly kind: "pass"; readonly ms: number }
@@ -74,7 +74,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 4,
     arbitrary: fc.record({
       kind: kind("event"),
-      event: fc.constantFrom("stopped", "stopped", "continued", "initialized"),
+      event: fc.constantFrom("stopped", "stopped", "continued", "thread", "initialized"),
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: kind("restart") }) },
@@ -176,6 +176,8 @@ function expectedOf(model: Model, one: Step, id: string): unknown {
       if (one.event === "initialized") return "ok";
       // An event after the end is recorded, and changes nothing.
       if (isOver) return "ok";
+      // The end of a thread that runs concerns nothing that waits for a stop.
+      if (one.event === "thread" && model.state !== "stopped") return "ok";
       model.epoch++;
       if (one.event === "stopped") model.state = "stopped";
       else if (model.state !== "initializing") model.state = "running";
@@ -242,9 +244,11 @@ async function call({ debugSessionId, sessionId, name }: Ids, model: Model, one:
     }
     case "cancel":
       return request === undefined ? "none" : (await debug.cancelRequest({ requestId: request.id })).state;
-    case "event":
-      await debug.applyEvent({ ...adapter, seq: model.seq++, event: one.event, body: { reason: "a", threadId: 1 } });
+    case "event": {
+      const body = { reason: one.event === "thread" ? "exited" : "a", threadId: 1 };
+      await debug.applyEvent({ ...adapter, seq: model.seq++, event: one.event, body });
       return "ok";
+    }
     case "restart":
       await debug.open({ sessionId, name, adapter: "a", restartRun: model.run });
       return "ok";

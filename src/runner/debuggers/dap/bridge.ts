@@ -14,6 +14,7 @@ import type { FollowingProgram } from "../drive.ts";
 import { isOutdated, type Reports } from "../reports.ts";
 import { type Answer, type AskedProgram, refusal, serveRequests } from "../requests.ts";
 import { Breakpoints } from "./breakpoints.ts";
+import { type Capabilities, lackedFor } from "./capabilities.ts";
 import type { Connection } from "./connection.ts";
 import { AdapterError, type AdapterEvent } from "./messageReader.ts";
 import { readThreads } from "./stop.ts";
@@ -37,7 +38,7 @@ export class DapBridge implements FollowingProgram, AskedProgram {
   readonly #connection: Connection;
   readonly #reports: Reports;
   readonly #breakpoints: Breakpoints;
-  readonly #capabilities: Readonly<Record<string, unknown>>;
+  readonly #capabilities: Capabilities;
   readonly #output: RunCommandOptions["output"];
   readonly #initialized = Promise.withResolvers<void>();
   readonly #terminated = Promise.withResolvers<void>();
@@ -55,16 +56,16 @@ export class DapBridge implements FollowingProgram, AskedProgram {
     store: DebugStore,
     connection: Connection,
     reports: Reports,
-    capabilities: Readonly<Record<string, unknown>>,
+    capabilities: Capabilities,
     output: RunCommandOptions["output"],
   ) {
     this.#store = store;
     this.#connection = connection;
     this.#reports = reports;
-    this.#capabilities = capabilities;
+    this.#capabilities = { ...capabilities };
     this.#output = output;
     this.debugSession = reports.debugSession;
-    this.#breakpoints = new Breakpoints(store, connection, reports, capabilities);
+    this.#breakpoints = new Breakpoints(store, connection, reports, this.#capabilities);
     connection.listen((event) => this.#receive(event));
     this.ended = this.#reportEnd();
     this.ended.catch(() => undefined);
@@ -96,11 +97,7 @@ export class DapBridge implements FollowingProgram, AskedProgram {
   }
 
   async start(): Promise<Stop | undefined> {
-    const { stopEpoch: expectedEpoch } = this.debugSession;
-    const { run } = this.#reports;
-    // A program that is attached to may have stopped before its configuration.
-    if (this.#stops.size === 0)
-      await this.#store.debug.patchState({ ...run, expectedEpoch, expectedState: "configuring", state: "running" });
+    await this.#setRunning();
     const stop = this.#nextStop.promise;
     try {
       if (this.#capabilities.supportsConfigurationDoneRequest) await this.#connection.request("configurationDone");
@@ -110,6 +107,17 @@ export class DapBridge implements FollowingProgram, AskedProgram {
       this.fail(error.message);
     }
     return await stop;
+  }
+
+  /** Lets the store know that the program runs, unless it has stopped before, as one that is attached to may have. */
+  async #setRunning(): Promise<void> {
+    const { stopEpoch: expectedEpoch } = this.debugSession;
+    const { run } = this.#reports;
+    try {
+      await this.#store.debug.patchState({ ...run, expectedEpoch, expectedState: "configuring", state: "running" });
+    } catch (error) {
+      if (!(error instanceof StoreError && error.details.reason === "epoch")) throw error;
+    }
   }
 
   async move(move: Move): Promise<Stop | undefined> {
@@ -128,20 +136,26 @@ export class DapBridge implements FollowingProgram, AskedProgram {
     return serveRequests(this.#store, this.#reports, this, over);
   }
 
-  /** Passes a request on. The adapter decides what it knows, and has as long as the client waits. */
+  /** Passes a request on, if the adapter is capable of it. It has as long as the client waits. */
   async answer(command: string, args: Readonly<Record<string, unknown>>, signal: AbortSignal): Promise<Answer> {
-    const stopped = this.#lastStop;
+    const lacked = lackedFor(command, this.#capabilities);
+    if (lacked !== undefined) return refusal(`the debug adapter is not capable of ${command}: it has no ${lacked}`);
     const moves = isDebugMove(command);
+    // A client sees a stop in the store, and may leave it, before the store's answer to that stop has arrived here.
+    if (moves || command === "stackTrace") await this.#reports.settled;
+    const stopped = this.#lastStop;
     const stops = [...this.#stops];
     if (moves) this.#stops.clear();
     const cancels = this.#capabilities.supportsCancelRequest === true;
     try {
       const given = await this.#withThread(command, args, stopped?.threadId);
       const body = await this.#connection.request(command, given, 2 ** 31 - 1, { signal, cancels });
-      // Only the thread that was named has gone on (section Requests, Continue).
+      // Only the thread that was named has gone on (sections Requests, Continue and Next).
       const isAlone =
-        command === "continue" && (body as { allThreadsContinued?: boolean })?.allThreadsContinued === false;
-      if (isAlone) this.#restore(stops.filter(([threadId]) => threadId !== given.threadId));
+        command === "continue"
+          ? (body as { allThreadsContinued?: boolean })?.allThreadsContinued === false
+          : given.singleThread === true && this.#capabilities.supportsSingleThreadExecutionRequests === true;
+      if (moves && isAlone) this.#restore(stops.filter(([threadId]) => threadId !== given.threadId));
       return { success: true, body };
     } catch (error) {
       if (!(error instanceof AdapterError)) throw error;
@@ -150,11 +164,11 @@ export class DapBridge implements FollowingProgram, AskedProgram {
     }
   }
 
-  /** Fills in the thread that stopped, which people need not name; for a pause, the first one. */
+  /** Fills in the thread that stopped, which people need not name; for a pause, or when none has stopped, the first one. */
   async #withThread(command: string, args: Readonly<Record<string, unknown>>, threadId: number | undefined) {
-    if (args.threadId !== undefined) return args;
-    if (isDebugMove(command) || command === "stackTrace") return { threadId, ...args };
-    if (command !== "pause") return args;
+    const isOfThread = isDebugMove(command) || command === "stackTrace" || command === "pause";
+    if (args.threadId !== undefined || !isOfThread) return args;
+    if (threadId !== undefined && command !== "pause") return { threadId, ...args };
     const { threads } = await this.#connection.request<{ threads?: readonly { readonly id: number }[] }>("threads");
     return { threadId: threads?.[0]?.id, ...args };
   }
@@ -210,6 +224,8 @@ export class DapBridge implements FollowingProgram, AskedProgram {
       return await this.stop();
     try {
       await this.#breakpoints.sync();
+      // A client may have let the program go on before the store's answer to its stop has arrived here.
+      if (state === "running") await this.#reports.settled;
       const stopped = this.#lastStop;
       if (state !== "running" || stopped === undefined || stopEpoch <= stopped.epoch) return;
       await this.#request("continue", stopped, this.#takeStops(stopped));
@@ -221,6 +237,8 @@ export class DapBridge implements FollowingProgram, AskedProgram {
   async #receive({ event, body }: AdapterEvent): Promise<void> {
     if (event === "output") await this.#passOn(body);
     if (event === "exited") this.#exited(body?.exitCode);
+    // The others keep their values (section Events, Capabilities).
+    if (event === "capabilities") Object.assign(this.#capabilities, body?.capabilities);
     // A stop is read beside the events after it, because they come before the answers of the adapter.
     await this.#reports.send(() => this.#applied(event, body));
     if (event === "initialized") this.#initialized.resolve();

@@ -57,7 +57,9 @@ export class Connection {
     timeoutMs = this.#timeoutMs,
     { signal, cancels = false }: Giving = {},
   ) {
+    const isUnwanted = () => new AdapterError(`${command}: nobody waits for its answer any more`);
     if (this.isOver) return Promise.reject(new AdapterError(`${command}: ${this.#name} has ended`));
+    if (signal?.aborted) return Promise.reject(isUnwanted());
     const seq = this.#send({ type: "request", command, arguments: args });
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     const timer = realTime.setTimeout(() => {
@@ -65,7 +67,7 @@ export class Connection {
     }, timeoutMs);
     const give = () => {
       if (cancels) this.#send({ type: "request", command: "cancel", arguments: { requestId: seq } });
-      reject(new AdapterError(`${command}: nobody waits for its answer any more`));
+      reject(isUnwanted());
     };
     signal?.addEventListener("abort", give, { once: true });
     this.#waiting.set(seq, { resolve, reject: (error) => reject(new AdapterError(`${command}: ${error.message}`)) });
@@ -130,6 +132,8 @@ export class Connection {
     const waiting = this.#waiting.get(message.request_seq);
     if (message.success) waiting?.resolve(message.body ?? {});
     else waiting?.reject(new AdapterError(message.message ?? "the adapter has refused it"));
+    // What waits for the answer goes on before the next message is handed out, which may be an event that follows from it.
+    await new Promise<void>((resolve) => realTime.setImmediate(() => resolve()));
   }
 
   /** Answers a request of the adapter. No terminal exists here, and no second debugger. */

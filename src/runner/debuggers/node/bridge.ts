@@ -92,6 +92,8 @@ export class NodeBridge implements DrivenProgram, AskedProgram {
           supportsConfigurationDoneRequest: true,
           supportsConditionalBreakpoints: true,
           supportsLogPoints: true,
+          supportsRestartFrame: true,
+          supportsSetVariable: true,
           exceptionBreakpointFilters: exceptionFilters,
         },
         payload: { argv },
@@ -284,6 +286,8 @@ export class NodeBridge implements DrivenProgram, AskedProgram {
       return this.#debuggee.stop();
     try {
       await this.#breakpoints.sync();
+      // A client may have let the program go on before the store's answer to its stop has arrived here.
+      if (state === "running" && this.#paused !== undefined) await this.#reports.settled;
       if (state === "running" && this.#stoppedAt !== undefined && stopEpoch > this.#stoppedAt) await this.#resume();
     } catch (error) {
       if (!(error instanceof InspectorError) && !isOutdated(error)) throw error;

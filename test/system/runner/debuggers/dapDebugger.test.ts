@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { type DebugSession, type DebugView, openStore } from "../../../../src/index.ts";
+import { type DebugSession, type DebugView, newId, openStore, type Store } from "../../../../src/index.ts";
 import type { DapOptions } from "../../../../src/runner/debuggers/dap/dapDebugger.ts";
 import type { Stop } from "../../../../src/runner/debuggers/debugger.ts";
 import { debuggers } from "../../../../src/runner/debuggers/debuggers.ts";
@@ -18,13 +18,13 @@ after(() => store.close());
 const script = fileURLToPath(new URL("./scriptedAdapter.ts", import.meta.url));
 const path = "/srv/main.x";
 
-async function start(mode: string, options: Partial<DapOptions> = {}) {
+async function start(mode: string, options: Partial<DapOptions> = {}, used: Store = store) {
   const { command } = await fixtures(store).command({ argv: ["./main", "a"] });
   const { sessionId } = command;
   const stop = new AbortController();
   let output = "";
   const end = debuggers.dap({ command: [process.execPath, script, mode], adapter: "scripted", ...options }).run({
-    store,
+    store: used,
     argv: command.argv,
     sessionId,
     commandId: command.id,
@@ -155,6 +155,9 @@ test("passes requests of clients on to the adapter, with what it refuses, and ca
     true,
     { result: "the value of a", variablesReference: 0 },
   ]);
+  const incapable = "the debug adapter is not capable of modules: it has no supportsModulesRequest";
+  assert.deepEqual(await ask("modules"), [false, incapable]);
+  assert.deepEqual(await ask("learn"), [true, {}]);
   assert.deepEqual(await ask("modules"), [false, "modules: the adapter has refused it"]);
   // A pause without a thread is one of the first thread.
   assert.deepEqual(await ask("pause"), [true, {}]);
@@ -174,6 +177,115 @@ test("passes requests of clients on to the adapter, with what it refuses, and ca
   const stepped = await until(({ debugSession }) => debugSession.stopReason === "step");
   assert.ok(stepped.debugSession.stopEpoch > stopEpoch);
   await store.debug.close({ debugSessionId });
+  await end;
+});
+
+/** Returns a store whose answers to the stops of an adapter come only when they are let through. */
+function holdingStops() {
+  const gate = Promise.withResolvers<void>();
+  const following = Promise.withResolvers<void>();
+  let views = 0;
+  const held: Store = {
+    ...store,
+    debug: {
+      ...store.debug,
+      applyEvent: async (input, options) => {
+        const answer = await store.debug.applyEvent(input, options);
+        if (input.event === "stopped") await gate.promise;
+        return answer;
+      },
+      get: async (input, options) => {
+        const view = await store.debug.get(input, options);
+        const hasGoneOn = view.debugSession.state === "running" && view.debugSession.stopEpoch > 1;
+        // The first view tells the debugger of the change, and with two others it looks for breakpoints.
+        if (hasGoneOn && ++views === 3) setImmediate(following.resolve);
+        return view;
+      },
+    },
+  };
+  return { held, letThrough: () => gate.resolve(), hasFollowed: following.promise };
+}
+
+const isStopped = ({ debugSession }: DebugView) => debugSession.state === "stopped";
+
+/** Options with which the program stops at these lines, and goes on as clients say. */
+function breakAt(...lines: readonly number[]): Pick<DapOptions, "drive"> {
+  return {
+    drive: async (driven) => {
+      await driven.setBreakpoints(
+        path,
+        lines.map((line) => ({ line })),
+      );
+      await driven.start();
+    },
+  };
+}
+
+const atLine = (line: number) => (view: DebugView) =>
+  view.debugSession.state === "stopped" && view.threads[0]?.frames[0]?.line === line;
+
+test("leaves a stop as clients ask, also before the store has told the debugger that it knows the stop", {
+  timeout: 30_000,
+}, async () => {
+  // A client asks for a step, which takes long.
+  const asking = holdingStops();
+  const stepped = await start("rolling", breakAt(2), asking.held);
+  const { debugSession: asked } = await stepped.until(isStopped);
+  const { id: debugSessionId, stopEpoch } = asked;
+  const next = { id: newId(), debugSessionId, command: "next", stopEpoch };
+  while ((await store.debug.request({ ...next, wait: false })).state === "queued") await setTimeout(5);
+  asking.letThrough();
+  assert.equal((await store.debug.request(next)).success, true);
+  await asking.hasFollowed;
+  await store.debug.close({ debugSessionId });
+  assert.equal((await stepped.end).exitCode, null, "nothing but the step was asked for");
+
+  // A client lets the program go on with a change of the state.
+  const patching = holdingStops();
+  const patched = await start("", breakAt(2, 4), patching.held);
+  const { debugSession: changed } = await patched.until(isStopped);
+  await goOn(changed);
+  // The debugger learns of the change meanwhile: it needs a few reads, and each of these takes as long.
+  for (let reads = 0; reads < 50; reads++) await store.debug.get({ debugSessionId: changed.id, events: 0 });
+  patching.letThrough();
+  await patched.until(atLine(4));
+
+  // A program that is attached to stops before its configuration is done.
+  const attaching = holdingStops();
+  const attached = await start("attached", { request: "attach", ...breakAt(2) }, attaching.held);
+  attaching.letThrough();
+  const { debugSession: entered } = await attached.until(isStopped);
+  assert.equal(entered.stopReason, "entry");
+  await goOn(entered);
+  await attached.until(atLine(2));
+  for (const { stop, end } of [patched, attached]) {
+    stop.abort("cancelled");
+    await end;
+  }
+});
+
+test("reports an answer before the events after it, so that a move does not end the stop of another thread", async () => {
+  const calls: string[] = [];
+  const noted =
+    <Input, Output>(name: (input: Input) => string, call: (input: Input) => Promise<Output>) =>
+    async (input: Input) => {
+      calls.push(`${name(input)} begins`);
+      const answer = await call(input);
+      calls.push(`${name(input)} ends`);
+      return answer;
+    };
+  const { applyEvent, reply } = store.debug;
+  const { end, until, stop } = await start("both", breakAt(2), {
+    ...store,
+    debug: { ...store.debug, applyEvent: noted(({ event }) => event, applyEvent), reply: noted(() => "reply", reply) },
+  } as Store);
+  const { debugSession } = await until(isStopped);
+  const { id: debugSessionId, stopEpoch } = debugSession;
+  assert.equal((await store.debug.request({ debugSessionId, command: "next", stopEpoch })).success, true);
+  const second = await until((view) => view.debugSession.stopThreadId === 2 && view.threads.length > 0);
+  assert.deepEqual(calls.slice(-4), ["reply begins", "reply ends", "stopped begins", "stopped ends"]);
+  assert.ok(second.debugSession.stopEpoch > stopEpoch);
+  stop.abort("cancelled");
   await end;
 });
 

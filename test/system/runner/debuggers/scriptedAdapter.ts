@@ -52,8 +52,10 @@ const answers: Record<string, (args: Args) => object | undefined> = {
     event("output", { category: "console", output: `launching ${program}\n` });
     if (mode === "odd") event("stopped", { reason: 5 });
     event("initialized");
+    if (mode === "attached") event("stopped", { reason: "entry", threadId: 1, allThreadsStopped: true });
     return {};
   },
+  attach: (args) => answers.launch?.(args),
   setBreakpoints: ({ breakpoints: asked = [] }) => {
     // Odd lines have no code.
     breakpoints = asked.map((one) => ({ line: one.line + (one.line % 2) }));
@@ -66,7 +68,7 @@ const answers: Record<string, (args: Args) => object | undefined> = {
       process.exit(3);
     }
     send({ type: "request", command: "runInTerminal", arguments: { args: ["sh"] } });
-    if (mode !== "endless") setImmediate(run);
+    if (mode !== "endless" && mode !== "attached") setImmediate(run);
     return {};
   },
   threads: () => ({ threads: [2, 1].map((id) => ({ id, name: `thread ${id}` })) }),
@@ -91,14 +93,21 @@ const answers: Record<string, (args: Args) => object | undefined> = {
     setImmediate(run);
     return { allThreadsContinued: true };
   },
-  next: () => {
+  next: ({ threadId }) => {
+    if (threadId === undefined) return undefined;
     line++;
-    setImmediate(() => event("stopped", { reason: "step", threadId: 1 }));
+    if (mode === "rolling") return {};
+    if (mode === "both") queueMicrotask(() => event("stopped", { reason: "breakpoint", threadId: 2 }));
+    else setImmediate(() => event("stopped", { reason: "step", threadId: 1 }));
     return {};
   },
   evaluate: ({ expression }) => ({ result: `the value of ${expression}`, variablesReference: 0 }),
   pause: ({ threadId }) => {
     setImmediate(() => event("stopped", { reason: "pause", threadId }));
+    return {};
+  },
+  learn: () => {
+    event("capabilities", { capabilities: { supportsModulesRequest: true } });
     return {};
   },
   cancel: ({ requestId }) => {
