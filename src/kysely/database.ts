@@ -244,6 +244,7 @@ export interface DebugSessionsTable {
   readonly process: Column<JsonText | null>;
   readonly event_counts: Column<JsonText | null>;
   readonly closed_at: Column<Milliseconds | null>;
+  readonly bridge_expires_at: Column<Milliseconds | null>;
 }
 
 export interface DebugStopsTable {

@@ -71,11 +71,15 @@ export const DebugSession = row({
   ...stamps,
 });
 export type DebugSession = ValueOf<typeof DebugSession>;
-/** The row, with what is known of the threads that have no row: the stop at which they are, since when, and by which event. */
+/**
+ * The row, with what is known of the threads that have no row: the stop at which they are, since when, and by which event;
+ * and with the end of the lease that its bridge has taken, if it has taken one.
+ */
 export type DebugSessionRow = RawOf<typeof DebugSession> & {
   readonly others_stop_epoch: number | null;
   readonly others_changed_epoch: number;
   readonly others_last_event: number;
+  readonly bridge_expires_at: number | null;
 };
 
 export const DebugBreakpoint = row({

@@ -7,6 +7,7 @@ export const Reaped = record({
   sessions: list(text),
   runners: list(text),
   artifacts: list(text),
+  debugSessions: list(text),
   debugRequests: list(text),
   environments: list(text),
   /** The number of idempotency keys, which have no ids. */

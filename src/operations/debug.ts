@@ -181,6 +181,7 @@ const restartAdapter = step(function* (
     others_changed_epoch: known.stop_epoch + 1,
     others_last_event: 0,
     process: null,
+    bridge_expires_at: null,
     last_event: 0,
     exit_code: null,
     end_reason: null,

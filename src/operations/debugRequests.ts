@@ -20,7 +20,7 @@ import {
   TakenRequests,
 } from "../model/debugRequests.ts";
 import { standsAt } from "../model/debugThreads.ts";
-import { Id, Json, Reason, reportedText, WaitMs } from "../model/fields.ts";
+import { Id, Json, LeaseTtl, Reason, reportedText, WaitMs } from "../model/fields.ts";
 import { maskingOf } from "../model/masking.ts";
 import { SecretNames } from "../model/secretNames.ts";
 import { fail, NotYet, operation, sealedOperation } from "../operation.ts";
@@ -28,7 +28,7 @@ import { present } from "../present.ts";
 import { all, change, first, one, sql, step, valueList } from "../sql.ts";
 import { noteEntries } from "./debugHistory.ts";
 import { endRequests, expireRequests, type OpenRequest, openRequests } from "./debugRequestState.ts";
-import { lockDebugSession, requireAdapterRun, requireOpenDebugSession } from "./debugState.ts";
+import { lockDebugSession, renewBridge, requireAdapterRun, requireOpenDebugSession } from "./debugState.ts";
 import { letGoOn } from "./debugStops.ts";
 import { readThreads } from "./debugThreads.ts";
 import { invalidTransition, notFound } from "./failures.ts";
@@ -205,14 +205,16 @@ const nothingToTake = { requests: [], cancelled: [] };
  * Takes the next requests to the debugger, for the bridge that holds its adapter, and waits while there are none. A request
  * is handed out once: when the answer of this call is lost, or the bridge dies, the request ends without an answer.
  *
- * Input    adapterRun: that of the bridge. limit: the most requests to take. waitMs: the time to wait
+ * Input    adapterRun: that of the bridge. limit: the most requests to take. waitMs: the time to wait. ttlMs: a lease: a
+ *          bridge that gives it calls again within this time, also while it answers; if it does not, it is lost, and its
+ *          debug session ends as error with the reason bridge_lost
  * Result   { requests, cancelled }: requests in their order; a call with debug.reply answers each. Behind one that moves
  *          the program, those that depend on the same stop wait until it is answered. cancelled: the ids of requests that
  *          were taken before and are over, for the protocol's cancel; an answer to one changes nothing
  * Fails    not_found | conflict { reason: "run", currentRun } when the adapter was replaced
- *          | invalid_transition when the debug session has ended
+ *          | invalid_transition when the debug session has ended | invalid_input unless ttlMs is more than waitMs
  * Effect   the rows of debug_requests; those of a stop that is over fail. Taking keeps the session active; waiting does not
- * Cost     at most 8 statements by key, and 3 while there is nothing
+ * Cost     at most 9 statements by key, and 4 while there is nothing
  */
 export const takeRequests = operation({
   access: "write",
@@ -221,15 +223,19 @@ export const takeRequests = operation({
     adapterRun: AdapterRun,
     limit: z.int().min(1).max(32).default(16),
     waitMs: WaitMs.default(20_000),
+    ttlMs: LeaseTtl.optional(),
   }),
   output: TakenRequests,
   errors: ["not_found", "conflict", "invalid_transition"],
   waitMs: (input) => input.waitMs,
   resultBytes: ({ limit }) => limit * bounds.debugArgumentBytes,
-  *run({ debugSessionId, adapterRun, limit }, context) {
+  *run({ debugSessionId, adapterRun, limit, waitMs, ttlMs }, context) {
+    if (ttlMs !== undefined && ttlMs <= waitMs)
+      fail("invalid_input", {}, `ttlMs: must be more than the time for which the call waits, ${waitMs} ms`);
     const seen = yield* getRow("debug_session", debugSessionId);
     requireAdapterRun(seen, adapterRun);
     requireOpenDebugSession(seen);
+    if (ttlMs !== undefined) yield* renewBridge(seen, ttlMs, context);
     const nothing = new NotYet([debugQueueTopic(debugSessionId)], nothingToTake);
     if (!(yield* hasWork(debugSessionId))) return nothing;
     const debug = yield* lockRow("debug_session", debugSessionId);

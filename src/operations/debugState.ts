@@ -1,6 +1,7 @@
 // Changes of a debug session's row. Every operation that changes a debug session goes through this file, so that its
 // revision, its version and the change feed agree. In the order of locks a debug session comes after everything else.
 import type { z } from "zod";
+import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { type DebugSessionRow, isEnded } from "../model/debug.ts";
 import { Json, Payload } from "../model/fields.ts";
@@ -8,7 +9,7 @@ import { maskingOf } from "../model/masking.ts";
 import { SecretNames } from "../model/secretNames.ts";
 import type { DebugState } from "../model/vocabulary.ts";
 import { fail } from "../operation.ts";
-import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";
+import { all, change, first, forUpdate, one, skipLocked, sql, step } from "../sql.ts";
 import { noteChange } from "./debugHistory.ts";
 import { deleteSomeRequests, endOutdatedRequests } from "./debugRequestState.ts";
 import { deleteThreads } from "./debugThreads.ts";
@@ -88,6 +89,7 @@ export const saveDebugSession = step(function* (
       breakpoint_count = ${row.breakpoint_count},
       exit_code = ${row.exit_code},
       end_reason = ${row.end_reason},
+      bridge_expires_at = ${dateOrNull(row.bridge_expires_at)},
       ended_at = ${dateOrNull(row.ended_at)},
       closed_at = ${dateOrNull(row.closed_at)},
       revision = revision + 1,
@@ -131,8 +133,34 @@ export const endDebugging = step(function* (
   { now }: Context,
 ) {
   yield* deleteThreads(id);
-  const changes: Partial<DebugSessionRow> = { ...noStop, state, end_reason: reason ?? null, ended_at: now.getTime() };
+  const changes: Partial<DebugSessionRow> = {
+    ...noStop,
+    state,
+    bridge_expires_at: null,
+    end_reason: reason ?? null,
+    ended_at: now.getTime(),
+  };
   return changes;
+});
+
+/** Renews the lease of the bridge of an open debug session. No caller sees it, so that it raises no revision. */
+export const renewBridge = step(function* ({ id }: DebugSessionRow, ttlMs: number, { now }: Context) {
+  yield* change(sql`
+    UPDATE debug_sessions SET bridge_expires_at = ${after(now, ttlMs)} WHERE id = ${id} AND ended_at IS NULL`);
+});
+
+/** Ends the debug sessions whose bridges have let their leases run out, at most `limit`. Returns their ids. */
+export const reapBridges = step(function* (limit: number, context: Context) {
+  const rows = yield* all<DebugSessionRow>(sql`
+    SELECT * FROM debug_sessions
+    WHERE bridge_expires_at IS NOT NULL AND bridge_expires_at <= ${context.now}
+    ORDER BY bridge_expires_at LIMIT ${limit} ${skipLocked}`);
+  const reason = "bridge_lost";
+  for (const row of rows) {
+    const changes = yield* endDebugging(row, "error", reason, context);
+    yield* saveDebugSession(row, { ...changes, closed_at: changes.ended_at ?? null }, context, "end", { reason });
+  }
+  return rows.map(({ id }) => id);
 });
 
 /** Ends the debug sessions of a session that ends. */

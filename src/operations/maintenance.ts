@@ -11,6 +11,7 @@ import { all, first, skipLocked, sql, step } from "../sql.ts";
 import { expireArtifacts } from "./artifactState.ts";
 import { expireCommandLeases } from "./commandExpiry.ts";
 import { reapRequests } from "./debugRequestState.ts";
+import { reapBridges } from "./debugState.ts";
 import { expireEnvironmentLeases } from "./environmentState.ts";
 import { endByForce, settleForcedSession } from "./forcedEnd.ts";
 import { expireKeys } from "./idempotency.ts";
@@ -21,8 +22,8 @@ import { expireWorktreeLeases } from "./worktreeState.ts";
 
 /**
  * Ends what has expired: leases of worktrees, environments and commands, commands that their runners did not stop in time, idle
- * sessions and those past their deadline, runners without heartbeats, artifacts, requests to debuggers, and idempotency keys.
- * Lets commands be claimed whose time has come. The server runs it every second.
+ * sessions and those past their deadline, runners without heartbeats, artifacts, debug sessions whose bridge is lost,
+ * requests to debuggers, and idempotency keys. Lets commands be claimed whose time has come. The server runs it every second.
  *
  * Result   the ids of the ended rows by kind, and the number of keys. more: a kind has reached its bound, so another
  *          call will end more
@@ -51,6 +52,7 @@ export const reap = operation({
       sessions: sessions.ids,
       runners: yield* reapRunners(limit, context),
       artifacts: yield* expireArtifacts(limit, context),
+      debugSessions: yield* reapBridges(limit, context),
       debugRequests: yield* reapRequests(limit, context),
       environments: yield* expireEnvironmentLeases(context, { limit }),
     };

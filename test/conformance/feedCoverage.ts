@@ -43,6 +43,7 @@ const covered: Readonly<Record<string, Entity>> = {
         "stale_frame_ids",
         "process",
         "event_counts",
+        "bridge_expires_at",
       ],
     ],
   },

@@ -1047,6 +1047,14 @@ export const mutations: readonly Mutation[] = [
     ["requests end with their thread", "if (queued.length === 0) return;", "return;"],
     ["a bridge is told of what is over", "cancel_due = ${isAbandoned && taken_at !== null}", "cancel_due = ${false}"],
   ]),
+  ...mutate("src/operations/debugState.ts", subject("debug requests"), [
+    ["a lost bridge ends its debug session", "bridge_expires_at <= ${context.now}", "bridge_expires_at < 0"],
+    [
+      "a call of a bridge renews its lease",
+      "bridge_expires_at = ${after(now, ttlMs)} WHERE",
+      "bridge_expires_at = bridge_expires_at WHERE",
+    ],
+  ]),
   ...mutate("src/operations/commandExpiry.ts", subject("debug requests"), [
     ["requests fail with the runner", "yield* failRequestsOfCommand(row.id, context);", ""],
   ]),

@@ -2,6 +2,9 @@
 import { isDebugMove, type Store, StoreError, type TakenRequest } from "../../index.ts";
 import { isOutdated, type Reports } from "./reports.ts";
 
+/** The time after which a debugger that does not ask for requests any more is lost; it waits 20 seconds with each call. */
+const bridgeMs = 60_000;
+
 /** The answer to a request, as in the protocol's response. */
 export interface Answer {
   readonly success: boolean;
@@ -53,7 +56,7 @@ export async function serveRequests(
   };
   try {
     while (!over.aborted) {
-      const taken = debug.takeRequests(run, { signal: over });
+      const taken = debug.takeRequests({ ...run, ttlMs: bridgeMs }, { signal: over });
       const { requests, cancelled } = await Promise.race([taken, failed.promise, reports.failed]);
       for (const id of cancelled) waiting.get(id)?.abort();
       // The next ones are taken while these are answered: a pause must reach a program that evaluates for ever.

@@ -47,7 +47,16 @@ export const maintenance = modelOf("maintenance", {
       const sessions = reapSessions(state);
       const runners = reapRunners(state);
       const artifacts = expireArtifacts(state);
-      const ids = { commands, worktrees, sessions, runners, artifacts, debugRequests: [], environments: [] };
+      const ids = {
+        commands,
+        worktrees,
+        sessions,
+        runners,
+        artifacts,
+        debugSessions: [],
+        debugRequests: [],
+        environments: [],
+      };
       return { ...ids, keys: expireKeys(state), more: false };
     },
     ordered(answer) {

@@ -270,6 +270,44 @@ export function debugRequestsConformance(backend: TestedBackend): void {
       await fails(again, "conflict", { reason: "adapter_gone", wasTaken: true }, "unknown");
     });
 
+    alone(
+      "a bridge with a lease that does not call again is lost, and its debug session ends",
+      async ({ store, clock }) => {
+        const debug = await stopped(store);
+        const { debugSessionId, run } = debug;
+        const ttlMs = 60_000;
+        const call = (waitMs = 0) => store.debug.takeRequests({ ...run, ttlMs, waitMs });
+        await fails(call(ttlMs), "invalid_input");
+        const [taken, queued] = ["threads", "modules"].map((command) => ({ id: newId(), command, timeoutMs: 600_000 }));
+        await debug.queue("threads", taken);
+        assert.equal((await call()).requests.length, 1);
+        clock.advance(ttlMs - 1_000);
+        // Each call renews the lease, also one that gets nothing.
+        await call();
+        clock.advance(ttlMs - 1_000);
+        await debug.queue("modules", queued);
+        assert.deepEqual((await store.maintenance.reap()).debugSessions, []);
+        const gone = { reason: "adapter_gone" };
+        const failures = [
+          fails(debug.ask("threads", taken), "conflict", { ...gone, wasTaken: true }, "unknown"),
+          fails(debug.ask("modules", queued), "conflict", { ...gone, wasTaken: false }, "rolled_back"),
+        ];
+        clock.advance(1_000);
+        const { debugSessions, debugRequests } = await store.maintenance.reap();
+        assert.deepEqual([debugSessions, debugRequests], [[debugSessionId], []]);
+        await Promise.all(failures);
+        const { debugSession, threads } = await store.debug.get({ debugSessionId });
+        assert.deepEqual([debugSession.state, debugSession.endReason, threads], ["error", "bridge_lost", []]);
+        assert.ok(debugSession.closedAt !== null);
+        await fails(call(), "invalid_transition", { state: "error" });
+        // The next bridge has no lease until it takes one.
+        const { sessionId, name } = debugSession;
+        await store.debug.open({ sessionId, name, adapter: "node", restartRun: run.adapterRun });
+        clock.advance(ttlMs);
+        assert.deepEqual((await store.maintenance.reap()).debugSessions, []);
+      },
+    );
+
     test("the same id is asked once, and its answer can be had again", async ({ store }) => {
       const debug = await stopped(store);
       const input = { id: newId(), arguments: { expression: "a" } };

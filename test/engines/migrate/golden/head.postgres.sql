@@ -24,6 +24,7 @@
 -- 0024_patches.postgres.sql 83b40e3c39dcfb9b4664750a6194e97f6e420ff7b0735da225a9df06b5cb98d3
 -- 0025_environments.postgres.sql 016f5ce58d8ec014014729fe9d255601bad6ca85f06fffaaae736523a3090f40
 -- 0026_failure_policy.postgres.sql 412840073c04c69702fcbd8aeee07b2fe8def91c9a4521a1fb645694bcb22667
+-- 0027_debug_bridges.postgres.sql c35cbca7c658c0179cf3761d52a6fa6f76f72d7368ee7db5db4a5e06850e365d
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -427,6 +428,7 @@ CREATE TABLE debug_sessions (
   process json,
   event_counts json,
   closed_at timestamp with time zone,
+  bridge_expires_at timestamp with time zone,
   CONSTRAINT debug_sessions_adapter_run_check CHECK (adapter_run > 0),
   CONSTRAINT debug_sessions_breakpoint_count_check CHECK (breakpoint_count >= 0),
   CONSTRAINT debug_sessions_check CHECK ((state = 'stopped'::text) = (stop_reason IS NOT NULL)),
@@ -436,6 +438,7 @@ CREATE TABLE debug_sessions (
   CONSTRAINT debug_sessions_check4 CHECK ((state = 'terminated'::text OR state = 'error'::text) = (ended_at IS NOT NULL)),
   CONSTRAINT debug_sessions_check5 CHECK (end_reason IS NULL OR ended_at IS NOT NULL),
   CONSTRAINT debug_sessions_check6 CHECK (closed_at IS NULL OR ended_at IS NOT NULL),
+  CONSTRAINT debug_sessions_check7 CHECK (bridge_expires_at IS NULL OR ended_at IS NULL),
   CONSTRAINT debug_sessions_command_id_fkey FOREIGN KEY (command_id) REFERENCES commands(id) ON DELETE CASCADE,
   CONSTRAINT debug_sessions_last_event_check CHECK (last_event >= 0),
   CONSTRAINT debug_sessions_next_position_check CHECK (next_position > 0),
@@ -451,6 +454,8 @@ CREATE TABLE debug_sessions (
   CONSTRAINT debug_sessions_stop_epoch_check CHECK (stop_epoch >= 0),
   CONSTRAINT debug_sessions_version_check CHECK (version > 0)
 );
+
+CREATE INDEX debug_sessions_bridges ON debug_sessions USING btree (bridge_expires_at) WHERE bridge_expires_at IS NOT NULL;
 
 CREATE INDEX debug_sessions_command ON debug_sessions USING btree (command_id) WHERE command_id IS NOT NULL;
 

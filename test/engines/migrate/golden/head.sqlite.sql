@@ -24,6 +24,7 @@
 -- 0024_patches.sqlite.sql 4d3df7f7ed5459bfa17f46d9d65ea2785e7c3e40aa8137ce2eb019da5a1a6f05
 -- 0025_environments.sqlite.sql 826cbb5fe2f71637f5d97d04f167d847e1760c55cf2cf22720a813f2b2f7ea5a
 -- 0026_failure_policy.sqlite.sql 79f461e5969d84d63a214eced6f148db4f18ac82b1a55666322fca270773a47b
+-- 0027_debug_bridges.sqlite.sql 6dc6c704d78dd1bb2bc35cc3ceed2cf847d6e844c39c9642a6850ac9070bb6b8
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -342,7 +343,7 @@ CREATE TABLE debug_sessions (
   ended_at INTEGER,
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
-  updated_at INTEGER NOT NULL, others_stop_epoch INTEGER CHECK (others_stop_epoch > 0), others_changed_epoch INTEGER NOT NULL DEFAULT 0 CHECK (others_changed_epoch >= 0), others_last_event INTEGER NOT NULL DEFAULT 0 CHECK (others_last_event >= 0), stale_frame_ids TEXT CHECK (json_valid(stale_frame_ids)), process TEXT CHECK (json_valid(process)), event_counts TEXT CHECK (json_valid(event_counts)), closed_at INTEGER CHECK (closed_at IS NULL OR ended_at IS NOT NULL),
+  updated_at INTEGER NOT NULL, others_stop_epoch INTEGER CHECK (others_stop_epoch > 0), others_changed_epoch INTEGER NOT NULL DEFAULT 0 CHECK (others_changed_epoch >= 0), others_last_event INTEGER NOT NULL DEFAULT 0 CHECK (others_last_event >= 0), stale_frame_ids TEXT CHECK (json_valid(stale_frame_ids)), process TEXT CHECK (json_valid(process)), event_counts TEXT CHECK (json_valid(event_counts)), closed_at INTEGER CHECK (closed_at IS NULL OR ended_at IS NOT NULL), bridge_expires_at INTEGER CHECK (bridge_expires_at IS NULL OR ended_at IS NULL),
   UNIQUE (session_id, name),
   CHECK ((state = 'stopped') = (stop_reason IS NOT NULL)),
   CHECK (stop_reason IS NOT NULL OR stop_description IS NULL),
@@ -351,6 +352,8 @@ CREATE TABLE debug_sessions (
   CHECK ((state = 'terminated' OR state = 'error') = (ended_at IS NOT NULL)),
   CHECK (end_reason IS NULL OR ended_at IS NOT NULL)
 ) STRICT;
+
+CREATE INDEX debug_sessions_bridges ON debug_sessions (bridge_expires_at) WHERE bridge_expires_at IS NOT NULL;
 
 CREATE INDEX debug_sessions_command ON debug_sessions (command_id) WHERE command_id IS NOT NULL;
 

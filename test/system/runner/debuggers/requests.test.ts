@@ -5,8 +5,10 @@ import { spawn } from "node:child_process";
 import { text } from "node:stream/consumers";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { type TestClock, testClock } from "../../../../src/clock.ts";
 import { serveStore } from "../../../../src/http/index.ts";
 import { type OwnedStore, openStore, type Store } from "../../../../src/index.ts";
+import { present } from "../../../../src/present.ts";
 import { fixtures } from "../../../../src/testing/index.ts";
 import { fails } from "../../../conformance/suite.ts";
 import { newDatabase } from "../../../support/postgres.ts";
@@ -160,8 +162,8 @@ async function tokenOf(owned: OwnedStore, name: string): Promise<string> {
 }
 
 /** Opens the store of a worktree, and serves it over HTTP until the test ends. */
-async function served(t: TestContext, { url }: DebuggedWorktree) {
-  const owned = await openStore({ url });
+async function served(t: TestContext, { url }: DebuggedWorktree, clock?: TestClock) {
+  const owned = await openStore({ url, ...present({ clock }) });
   t.after(() => owned.close());
   const api = await serveStore(owned, { listen: "127.0.0.1:0" });
   t.after(() => api.close({ withinMs: 100 }));
@@ -197,16 +199,15 @@ test("steps, evaluates and continues a program of another process on PostgreSQL"
   await assertStepped(client, bridge.printed, "ann");
 });
 
-test("a request fails when its bridge is killed, and is not run again", { timeout: 120_000 }, async (t) => {
-  const worktree = createWorktree();
-  const { owned: store, url } = await served(t, worktree);
-  const { command: queued } = await fixtures(store).command();
-  const { runner } = await fixtures(store).runner();
-  const { sessionId } = queued;
-  const claim = await store.commands.claim({ runnerId: runner.id, sessionId, ttlMs: 3_600_000 });
-  const { command } = claim ?? assert.fail();
+/** Starts a bridge, asks it what it never answers, and kills it when it has taken the request. */
+async function killBridge(
+  t: TestContext,
+  worktree: DebuggedWorktree,
+  { owned: store, url }: { readonly owned: OwnedStore; readonly url: string },
+  command: { readonly id: string; readonly sessionId: string },
+) {
   const { child } = startBridge(t, worktree, url, command, { STORE_TOKEN: await tokenOf(store, "bridge") });
-  const client = await Client.of(store, sessionId);
+  const client = await Client.of(store, command.sessionId);
   const { systemProcessId } = await client.next("process");
   await client.next("stopped");
   const { debugSessionId, stopEpoch } = client;
@@ -223,8 +224,20 @@ test("a request fails when its bridge is killed, and is not run again", { timeou
   await store.debug.request({ debugSessionId, command: "threads" });
   child.kill("SIGKILL");
   process.kill(systemProcessId, "SIGKILL");
+  return { debugSessionId, waiting };
+}
+
+test("a request fails when its bridge is killed, and is not run again", { timeout: 120_000 }, async (t) => {
+  const worktree = createWorktree();
+  const api = await served(t, worktree);
+  const { owned: store } = api;
+  const { sessionId } = (await fixtures(store).command()).command;
+  const { runner } = await fixtures(store).runner();
+  const claim = await store.commands.claim({ runnerId: runner.id, sessionId, ttlMs: 3_600_000 });
+  const { command, fence } = claim ?? assert.fail();
+  const { debugSessionId, waiting } = await killBridge(t, worktree, api, command);
   // The runner that had the command is gone, and says so by its end.
-  await store.commands.handBack({ commandId: command.id, fence: claim?.fence as number });
+  await store.commands.handBack({ commandId: command.id, fence });
   await waiting;
   // The next bridge gets a run of its own, and nothing of the old one.
   const restarted = await store.debug.open({ sessionId, name: "main", adapter: "node-inspector", restartRun: 1 });
@@ -233,4 +246,17 @@ test("a request fails when its bridge is killed, and is not run again", { timeou
     requests: [],
     cancelled: [],
   });
+});
+
+test("a killed bridge that no runner holds is lost with its lease, and its request fails", {
+  timeout: 120_000,
+}, async (t) => {
+  const [worktree, clock] = [createWorktree(), testClock()];
+  const api = await served(t, worktree, clock);
+  const { command } = await fixtures(api.owned).command();
+  const { debugSessionId, waiting } = await killBridge(t, worktree, api, command);
+  clock.advance(60_000);
+  await waiting;
+  const { debugSession } = await api.owned.debug.get({ debugSessionId });
+  assert.deepEqual([debugSession.state, debugSession.endReason], ["error", "bridge_lost"]);
 });
