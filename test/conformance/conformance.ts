@@ -11,8 +11,10 @@ type Subject = (backend: TestedBackend) => void;
 for (const name of Object.keys(backends))
   assert.ok(existsSync(join(import.meta.dirname, `${name}.test.ts`)), `the backend ${name} has no test file`);
 
-export async function conformance(name: keyof typeof backends): Promise<void> {
-  const backend = backends[name];
+/** Runs the suite; `whole` adds what the backend has in common with another one. */
+export async function conformance(name: keyof typeof backends, { whole = false } = {}): Promise<void> {
+  const { subjects: own, ...rest }: TestedBackend = backends[name];
+  const backend = whole || own === undefined ? rest : { ...rest, subjects: own };
   const files = globSync("subjects/*.ts", { cwd: import.meta.dirname }).toSorted();
   const subjects = await Promise.all(files.map(readSubject));
   describe(backend.name, () => {

@@ -49,17 +49,18 @@ export function closeSharedStore(backend: TestedBackend): void {
 }
 
 export function subject(backend: TestedBackend, name: string, define: (suite: Suite) => void): void {
-  describe(`${backend.name}: ${name}`, () => {
+  const elsewhere = `${backend.name} differs from another backend only in what other subjects test`;
+  const isTested = backend.subjects?.has(name) ?? true;
+  describe(`${backend.name}: ${name}`, isTested ? {} : { skip: elsewhere }, () => {
     const skipped = (needs: keyof TestedBackend["capabilities"] | undefined) =>
       needs !== undefined && !backend.capabilities[needs]
         ? { skip: `${backend.name} does not declare that it ${needs}` }
         : {};
     const opensOwnStores = backend.ownStores?.has(name) ?? true;
-    const elsewhere = { skip: `${backend.name} differs from another backend only in what other subjects test` };
     define({
       test: (title, run, { needs } = {}) => void it(title, skipped(needs), async () => run(await sharedStore(backend))),
       alone: (title, run, { needs, ...options } = {}) =>
-        void it(title, opensOwnStores || needs !== undefined ? skipped(needs) : elsewhere, async () => {
+        void it(title, opensOwnStores || needs !== undefined ? skipped(needs) : { skip: elsewhere }, async () => {
           const opened = await backend.open(options);
           try {
             await run(opened);

@@ -52,11 +52,33 @@ export interface TestedBackend {
    * thread takes longer to start than such a test takes to run.
    */
   readonly ownStores?: ReadonlySet<string>;
+  /** The subjects in which the backend differs from another one. By default all do. A long run tests the others too. */
+  readonly subjects?: ReadonlySet<string>;
   open(options?: OpenOptions): Promise<Opened>;
 }
 
 /** Limits for busy machines, which may take long to answer a call, and to report its outcome after its deadline. */
 export const patience = { callMs: 120_000, settleGraceMs: 60_000 } as const;
+
+/** The tests of a backend behind which the actor's server does the work: what differs is how calls reach it. */
+const overOthers = {
+  ownStores: new Set([
+    "calls",
+    "concurrency and order",
+    "errors",
+    "iterations",
+    "read your writes",
+    "test clock",
+    "transactions",
+    "waiting",
+  ]),
+  subjects: new Set([
+    ...["calls", "concurrency and order", "errors", "iterations", "read your writes", "test clock", "transactions"],
+    ...["waiting", "answers", "bounds", "names", "pages", "references", "repetitions", "sizes", "values"],
+    ...["artifacts", "authority", "changes", "consumers", "debug requests", "idempotency", "logs", "session logs"],
+    ...["reads", "tokens"],
+  ]),
+};
 
 export const backends = {
   memory: {
@@ -96,17 +118,7 @@ export const backends = {
     name: "runner pool",
     // Its file is the actor's, on which the tests of reopening run.
     capabilities: { persists: false, drains: false },
-    // The server behind the pool is the actor's too: what differs is how calls reach it.
-    ownStores: new Set([
-      "calls",
-      "concurrency and order",
-      "errors",
-      "iterations",
-      "read your writes",
-      "test clock",
-      "transactions",
-      "waiting",
-    ]),
+    ...overOthers,
     open: (options) =>
       openFile(options, (owned, clientOptions) => openRunnerStore(owned, { ...clientOptions, limits: patience })),
   },
@@ -114,17 +126,7 @@ export const backends = {
     name: "remote",
     // Its file is the actor's, on which the tests of reopening run.
     capabilities: { persists: false, drains: false },
-    // The server behind it is the actor's too: what differs is how calls reach it.
-    ownStores: new Set([
-      "calls",
-      "concurrency and order",
-      "errors",
-      "iterations",
-      "read your writes",
-      "test clock",
-      "transactions",
-      "waiting",
-    ]),
+    ...overOthers,
     open: (options) => openFile(options, (owned, clientOptions) => openRemoteStore(owned, clientOptions, patience)),
   },
   postgres: {
