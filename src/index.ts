@@ -33,7 +33,7 @@ export type { DiscardedFile } from "./model/files.ts";
 export type { Finding } from "./model/findings.ts";
 export type { Health, HealthChecks } from "./model/health.ts";
 export { newId } from "./model/ids.ts";
-export type { Chunk, LogMark, LogPage, SessionLogItem, SessionLogPage } from "./model/logs.ts";
+export type { Chunk, LogMark, LogPage, LogTimeline, SessionLogItem, SessionLogPage } from "./model/logs.ts";
 export { defaultSecretNames } from "./model/masking.ts";
 export type { Patch } from "./model/patches.ts";
 export type { Repository } from "./model/repositories.ts";

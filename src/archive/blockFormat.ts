@@ -9,9 +9,11 @@ import {
   type BlockRow,
   decodeChunks,
   encodeChunks,
+  formatTimes,
   type StoredChunk,
   sizeInBlock,
 } from "../model/logBlocks.ts";
+import { TimeMarks } from "./timeMarks.ts";
 
 const compress = (raw: Uint8Array): Promise<Buffer> => promisify(zlib.zstdCompress)(raw);
 const decompress = (frame: Uint8Array, options: zlib.ZstdOptions): Promise<Buffer> =>
@@ -33,7 +35,8 @@ export interface PackedLog {
 /** Packs the chunks of a log of `logBytes` bytes, which arrive in their order. */
 export async function packLog(pages: AsyncIterable<readonly StoredChunk[]>, logBytes: number): Promise<PackedLog> {
   const frames: Uint8Array[] = [];
-  const blocks: BlockRow[] = [];
+  const blocks: (Omit<BlockRow, "times"> & { readonly head: StoredChunk })[] = [];
+  const marks = new TimeMarks();
   let [objectOffset, size] = [0, 0];
   let chunks: StoredChunk[] = [];
   const sizeMin = Math.max(blockBytes, Math.ceil((2 * logBytes) / blocksMax));
@@ -42,6 +45,7 @@ export async function packLog(pages: AsyncIterable<readonly StoredChunk[]>, logB
     const frame = await compress(raw);
     blocks.push({
       ...extentOf(chunks),
+      head: chunks[0] as StoredChunk,
       object_offset: objectOffset,
       object_length: frame.byteLength,
       raw_length: raw.byteLength,
@@ -54,12 +58,19 @@ export async function packLog(pages: AsyncIterable<readonly StoredChunk[]>, logB
   for await (const page of pages) {
     for (const chunk of page) {
       chunks.push(chunk);
+      marks.add(chunk);
       size += sizeInBlock(chunk);
       if (size >= sizeMin) await endBlock();
     }
   }
   if (chunks.length > 0) await endBlock();
-  return { object: Buffer.concat(frames), blocks };
+  return { object: Buffer.concat(frames), blocks: blocks.map((block) => withTimes(block, marks)) };
+}
+
+/** Adds the times in a block to its row, once all marks are known. A reader relies on that of the first chunk. */
+function withTimes({ head, ...block }: Omit<BlockRow, "times"> & { readonly head: StoredChunk }, marks: TimeMarks) {
+  const later = marks.between(block.start_offset + 1, block.end_offset);
+  return { ...block, times: formatTimes([head, ...later]) };
 }
 
 /** Returns the part of the log that chunks hold. */

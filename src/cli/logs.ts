@@ -3,10 +3,12 @@ import { type Command, Option } from "commander";
 import type { Chunk, SessionLogItem } from "../model/logs.ts";
 import { type LogStream, logStreams } from "../model/vocabulary.ts";
 import { present } from "../present.ts";
+import { formatBytes } from "../terminal/units.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 import type { CommandLine } from "./commandLine.ts";
+import { pastTime } from "./duration.ts";
 import { chunkToJson, terminalText } from "./logText.ts";
-import { printMessage, toJsonLine } from "./rows.ts";
+import { column, formatTime, printMessage, printRows, toJsonLine } from "./rows.ts";
 import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
 import { visit } from "./visit.ts";
 
@@ -83,6 +85,8 @@ attempt is followed; with --attempt, only that one. Ctrl-C ends it earlier, with
     });
   });
 
+  addTimeline(group, cli, id);
+
   const sessionNote = `${note}
 Says on stderr when a command starts and ends, and which phase begins. Ends when the session has ended, whichever process
 runs its commands; --now leaves out what there is already. Ctrl-C ends it earlier, with exit code 130.`;
@@ -111,6 +115,52 @@ runs its commands; --now leaves out what there is already. Ctrl-C ends it earlie
   });
 }
 
+interface TimelineFlags extends StoreFlags {
+  readonly attempt?: number;
+  readonly since?: Date;
+  readonly until?: Date;
+  readonly buckets: number;
+}
+
+function addTimeline(group: Command, cli: CommandLine, id: string): void {
+  withAttempt(
+    storeCommand(
+      group,
+      "timeline",
+      "Prints how many lines a command wrote when.",
+      [`logs timeline ${id}`, `logs timeline ${id} --since 2026-11-26T14:00:00Z --until 2026-11-26T14:05:00Z`],
+      "A line counts at the time at which its end was stored. Spans without output at the beginning and at the end of the time that is asked for are printed too. The offset is that of the byte with which a span begins.",
+    ).argument("<id>", "the id of the command"),
+  )
+    .addOption(
+      new Option("--since <time>", "from this time on: a time in UTC, or a span up to now").argParser(pastTime),
+    )
+    .addOption(new Option("--until <time>", "up to this time").argParser(pastTime))
+    .addOption(
+      new Option("--buckets <number>", "the largest number of spans").argParser(wholeNumber(2, 500)).default(24),
+    )
+    .action(async (commandId: string, { attempt, since, until, buckets, ...flags }: TimelineFlags) => {
+      const page = await visit(cli, flags, (store, options) =>
+        store.logs.timeline({ commandId, buckets, ...present({ attempt, since, until }) }, options),
+      );
+      const rows = page.buckets;
+      const most = Math.max(1, ...rows.map(({ lines }) => lines));
+      printRows(cli, flags, rows, () => [
+        // Shorter spans than a second begin at a millisecond.
+        column("from", rows, ({ at }) => (page.bucketMs < 1_000 ? at.toISOString() : formatTime(at))),
+        column("lines", rows, ({ lines }) => lines, { align: "right" }),
+        column("size", rows, ({ bytes }) => formatBytes(bytes), { align: "right" }),
+        column("line", rows, ({ line }) => line, { align: "right" }),
+        column("offset", rows, ({ offset }) => offset, { align: "right" }),
+        column("", rows, ({ lines }) => "#".repeat(Math.ceil((lines / most) * barLength))),
+      ]);
+      if (page.state === "pruned") printMessage(cli, flags, "The log was pruned.");
+      else if (rows.length === 0) printMessage(cli, flags, "None.");
+    });
+}
+
+const barLength = 20;
+
 const pageBytes = 1_048_576;
 
 function withStream(command: Command): Command {
@@ -118,14 +168,19 @@ function withStream(command: Command): Command {
 }
 
 function withPosition(command: Command): Command {
-  return withStream(command)
-    .argument("<id>", "the id of the command")
-    .addOption(
-      new Option("-n, --lines <number>", "start with this number of last lines").argParser(wholeNumber(0, 100_000)),
-    )
-    .addOption(
-      new Option("--attempt <number>", "of this attempt instead of the latest").argParser(wholeNumber(1, 1_000)),
-    );
+  return withAttempt(
+    withStream(command)
+      .argument("<id>", "the id of the command")
+      .addOption(
+        new Option("-n, --lines <number>", "start with this number of last lines").argParser(wholeNumber(0, 100_000)),
+      ),
+  );
+}
+
+function withAttempt(command: Command): Command {
+  return command.addOption(
+    new Option("--attempt <number>", "of this attempt instead of the latest").argParser(wholeNumber(1, 1_000)),
+  );
 }
 
 function positionOf({ attempt, lines }: LogFlags): { attempt?: number; lastLines?: number } {

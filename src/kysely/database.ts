@@ -350,6 +350,7 @@ export interface LogBlocksTable {
   readonly object_length: Column<number>;
   readonly raw_length: Column<number>;
   readonly checksum: Column<number>;
+  readonly times: Column<string | null>;
 }
 
 export interface LogChunksTable {

@@ -8,6 +8,13 @@ export interface LinePosition {
   readonly end_line: number;
 }
 
+/** A chunk that begins a part of a log, and the time at which it was appended. */
+export interface TimedPosition {
+  readonly start_offset: number;
+  readonly start_line: number;
+  readonly at: number;
+}
+
 /** A chunk as bodies read it, from the database or from an archive. */
 export interface StoredChunk {
   readonly start_offset: number;
@@ -30,6 +37,22 @@ export interface BlockRow extends LinePosition {
   readonly raw_length: number;
   /** The CRC-32 of the block as it is stored. */
   readonly checksum: number;
+  /** The times of some chunks of the block, the first one included, as `formatTimes` writes them; null if they are not known. */
+  readonly times: string | null;
+}
+
+/** Writes positions with their times as the index of blocks has them. */
+export function formatTimes(positions: readonly TimedPosition[]): string {
+  return JSON.stringify(positions.map(({ at, start_offset, start_line }) => [at, start_offset, start_line]));
+}
+
+/** Reads what `formatTimes` has written. */
+export function parseTimes(times: string): readonly TimedPosition[] {
+  return (JSON.parse(times) as [number, number, number][]).map(([at, start_offset, start_line]) => ({
+    at,
+    start_offset,
+    start_line,
+  }));
 }
 
 /** A block, with all that is needed to fetch and check it. */

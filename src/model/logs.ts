@@ -33,6 +33,31 @@ export const LogPage = record({
 });
 export type LogPage = ValueOf<typeof LogPage>;
 
+/** The lines and bytes of a log by time, in spans of equal length that follow each other. */
+export const LogTimeline = record({
+  /** The attempt; 0 before the first one has started. */
+  attempt: integer,
+  /** The length of a bucket in milliseconds. */
+  bucketMs: integer,
+  buckets: list(
+    record({
+      /** The beginning of the bucket: a multiple of bucketMs since 1970 in UTC. */
+      at: time,
+      /** The place at which the log goes on in the bucket: the `offset` for logs.read, and the number of the line. */
+      offset: integer,
+      line: integer,
+      /** The number of lines that ended in the bucket, and of bytes that were written in it, with those that were dropped. */
+      lines: integer,
+      bytes: integer,
+    }),
+  ),
+  /** As in a page of the log. */
+  endOffset: integer,
+  droppedBytes: integer,
+  state: oneOf(logStates),
+});
+export type LogTimeline = ValueOf<typeof LogTimeline>;
+
 /** A line of a session's own log: the beginning of a phase, a text, or both. */
 export const LogMark = record({
   sessionId: text,

@@ -221,6 +221,7 @@ const Blocks = z.array(
     objectLength: z.int(),
     rawLength: z.int(),
     checksum: z.int(),
+    times: z.string().nullable(),
   }),
 );
 
@@ -277,7 +278,8 @@ function insertBlock(attemptId: number, block: z.output<typeof Blocks>[number]) 
       object_offset,
       object_length,
       raw_length,
-      checksum
+      checksum,
+      times
     ) VALUES (
       ${attemptId},
       ${block.startOffset},
@@ -288,7 +290,8 @@ function insertBlock(attemptId: number, block: z.output<typeof Blocks>[number]) 
       ${block.objectOffset},
       ${block.objectLength},
       ${block.rawLength},
-      ${block.checksum}
+      ${block.checksum},
+      ${block.times}
     )`;
 }
 
@@ -304,6 +307,7 @@ export function blocksInput(blocks: readonly BlockRow[]): z.input<typeof Blocks>
     objectLength: block.object_length,
     rawLength: block.raw_length,
     checksum: block.checksum,
+    times: block.times,
   }));
 }
 

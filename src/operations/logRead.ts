@@ -3,22 +3,13 @@ import { z } from "zod";
 import type { Context } from "../context.ts";
 import { bounds } from "../limits.ts";
 import type { RawOf } from "../model/codec.ts";
-import { isFinal } from "../model/commands.ts";
 import { Id, oneOrMore, WaitMs } from "../model/fields.ts";
 import { type Chunk, LogPage } from "../model/logs.ts";
-import { type CommandState, logStreams } from "../model/vocabulary.ts";
-import { fail, NotYet, operation } from "../operation.ts";
-import { and, first, sql, step, when } from "../sql.ts";
-import { notFound } from "./failures.ts";
-import {
-  chunkOfLine,
-  chunksFrom,
-  endsWithinLine,
-  isOfStream,
-  type LogRow,
-  partFrom,
-  type StreamFilter,
-} from "./logStorage.ts";
+import { logStreams } from "../model/vocabulary.ts";
+import { NotYet, operation } from "../operation.ts";
+import { first, sql, step } from "../sql.ts";
+import { type AttemptLog, findLog, firstAttempt } from "./logAttempt.ts";
+import { chunkOfLine, chunksFrom, endsWithinLine, isOfStream, partFrom, type StreamFilter } from "./logStorage.ts";
 import { commandTopic, logTopic } from "./topics.ts";
 
 const positionFields = {
@@ -108,9 +99,6 @@ export const follow = operation({
   },
 });
 
-/** The number of a command's first attempt. Before it has started, its log is empty. */
-const firstAttempt = 1;
-
 interface Position {
   readonly commandId: string;
   readonly attempt?: number | undefined;
@@ -143,16 +131,8 @@ const readLogs = step(function* (input: Position, context: Context) {
 
 /** Reads a page of a log. `waitsForMore` is true when the page is empty and more bytes may come. */
 const readLog = step(function* (input: Position, context: Context) {
-  const command = yield* first<{ state: CommandState; attempt: number }>(sql`
-    SELECT state, attempt FROM commands WHERE id = ${input.commandId}`);
-  if (command === undefined) notFound("command", input.commandId);
-  const commandEnded = isFinal(command.state);
-  const attempt = yield* findAttempt(input);
+  const { log: attempt, commandEnded } = yield* findLog(input);
   if (attempt === undefined) {
-    if (input.attempt !== undefined && (input.attempt !== firstAttempt || command.attempt > 0)) {
-      const message = `command ${input.commandId} has no attempt ${input.attempt}`;
-      fail("not_found", { entity: "attempt", attempt: input.attempt }, message);
-    }
     const page: RawOf<typeof LogPage> = {
       attempt: 0,
       chunks: [],
@@ -182,22 +162,7 @@ const readLog = step(function* (input: Position, context: Context) {
   return { page, waitsForMore: nextOffset === from && !ended, commandEnded };
 });
 
-interface AttemptRow extends LogRow {
-  readonly attempt: number;
-  readonly log_state: "open" | "sealed" | "pruned";
-  readonly next_line: number;
-  readonly dropped_bytes: number;
-}
-
-const findAttempt = step(function* ({ commandId, attempt }: Position) {
-  const conditions = and(
-    sql`command_id = ${commandId}`,
-    when(attempt, (number) => sql`attempt = ${number}`),
-  );
-  return yield* first<AttemptRow>(sql`SELECT * FROM attempts WHERE ${conditions} ORDER BY attempt DESC LIMIT 1`);
-});
-
-const findOffset = step(function* (log: AttemptRow, { offset, line, lastLines }: Position, context: Context) {
+const findOffset = step(function* (log: AttemptLog, { offset, line, lastLines }: Position, context: Context) {
   if (lastLines !== undefined) return yield* offsetOfLine(log, yield* lineBeforeEnd(log, lastLines, context), context);
   return line === undefined ? (offset ?? 0) : yield* offsetOfLine(log, line, context);
 });
@@ -205,13 +170,13 @@ const findOffset = step(function* (log: AttemptRow, { offset, line, lastLines }:
 /**
  * Returns the number of the line that is `lastLines` before the end. Bytes after the last line break count as a line.
  */
-const lineBeforeEnd = step(function* (log: AttemptRow, lastLines: number, context: Context) {
+const lineBeforeEnd = step(function* (log: AttemptLog, lastLines: number, context: Context) {
   const openLines = (yield* endsWithinLine(log, context)) ? 1 : 0;
   return Math.max(0, log.next_line + openLines - lastLines);
 });
 
 /** Returns the offset at which a line begins. */
-const offsetOfLine = step(function* (log: AttemptRow, line: number, context: Context) {
+const offsetOfLine = step(function* (log: AttemptLog, line: number, context: Context) {
   if (line === 0) return 0;
   const chunk = yield* chunkOfLine(log, line, context);
   if (chunk === undefined) return log.next_offset;
@@ -225,7 +190,7 @@ const offsetOfLine = step(function* (log: AttemptRow, line: number, context: Con
  * them with the offset up to which the log was read: it is the same when there is nothing.
  */
 const readChunks = step(function* (
-  log: AttemptRow,
+  log: AttemptLog,
   from: number,
   { stream: wanted, maxBytes }: Position,
   context: Context,

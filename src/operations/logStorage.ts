@@ -6,7 +6,9 @@ import {
   type BlockRow,
   blockName,
   type LinePosition,
+  parseTimes,
   type StoredChunk,
+  type TimedPosition,
 } from "../model/logBlocks.ts";
 import { countLines } from "../model/logs.ts";
 import type { LogStream } from "../model/vocabulary.ts";
@@ -163,10 +165,32 @@ const archivedChunks = step(function* (
   };
 });
 
+/** A part of a log whose time is known, up to where the next one may begin. */
+interface TimedPart extends TimedPosition {
+  readonly end_offset: number;
+}
+
+/**
+ * Returns the last part that begins at or before an offset and whose time is known: a chunk, and in an archived log what begins
+ * with a chunk that its index has, so that no block is read. Undefined if there is none.
+ */
+export const timedPartAt = step(function* (log: LogRow, offset: number): Body<TimedPart | undefined> {
+  if (log.log_uri === null) {
+    const chunk = yield* chunkAt(log.id, offset);
+    return chunk && { ...chunk, end_offset: chunk.start_offset + chunk.byte_length };
+  }
+  const block = yield* blockAt(log.id, offset);
+  if (block === undefined || block.times === null) return undefined;
+  const parts = parseTimes(block.times);
+  const index = parts.findLastIndex(({ start_offset }) => start_offset <= offset);
+  const part = parts[index];
+  return part && { ...part, end_offset: parts[index + 1]?.start_offset ?? block.end_offset };
+});
+
 /** Returns the position of the last chunk that starts at or before an offset. */
 const chunkAt = step(function* (attemptId: number, offset: number) {
-  return yield* first<LinePosition & { readonly byte_length: number }>(sql`
-    SELECT start_offset, byte_length, start_line, start_line + line_count AS end_line FROM log_chunks
+  return yield* first<LinePosition & TimedPosition & { readonly byte_length: number }>(sql`
+    SELECT start_offset, byte_length, start_line, start_line + line_count AS end_line, at FROM log_chunks
     WHERE attempt_id = ${attemptId} AND start_offset <= ${offset}
     ORDER BY start_offset DESC LIMIT 1`);
 });

@@ -56,6 +56,7 @@ export const operationScopes = {
   "logs.read": "logs:read",
   "logs.follow": "logs:read",
   "logs.followSession": "logs:read",
+  "logs.timeline": "logs:read",
   "logs.mark": "logs:write",
   "logs.archive": "logs:write",
   "artifacts.record": "artifacts:write",

@@ -23,6 +23,7 @@ import * as logAppend from "./logAppend.ts";
 import * as logArchiving from "./logArchiving.ts";
 import * as logMoves from "./logMoves.ts";
 import * as logRead from "./logRead.ts";
+import * as logTimeline from "./logTimeline.ts";
 import * as maintenance from "./maintenance.ts";
 import * as observing from "./observing.ts";
 import * as patches from "./patches.ts";
@@ -99,6 +100,7 @@ export const operations = {
     read: logRead.read,
     follow: logRead.follow,
     followSession: sessionLog.followSession,
+    timeline: logTimeline.timeline,
     mark: sessionLog.mark,
     archive: logArchiving.archive,
   },

@@ -70,7 +70,7 @@ for (const dialect of ["sqlite", "postgres"] as const) {
       const archived = await fixtures(store).claim();
       await store.commands.finish({ commandId: archived.command.id, fence: archived.fence, outcome: "succeeded" });
       await place.run(
-        `INSERT INTO log_blocks SELECT id, 0, 1, 1, 0, 0, 0, 1, 2, 0 FROM attempts WHERE command_id = '${archived.command.id}';
+        `INSERT INTO log_blocks SELECT id, 0, 1, 1, 0, 0, 0, 1, 2, 0, NULL FROM attempts WHERE command_id = '${archived.command.id}';
         UPDATE attempts SET log_uri = 'archive:a' WHERE command_id = '${archived.command.id}'`,
       );
       for (const check of ["log-object", "log-object-content"]) {

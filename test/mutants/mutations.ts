@@ -1163,6 +1163,52 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/feedRead.ts", subject("changes"), [
     ["a cursor after the newest change is refused", "if (after > newest)", "if (after < 0)"],
   ]),
+  ...mutate("src/operations/logTimeline.ts", subject("log timeline"), [
+    [
+      "what is written at the beginning of a bucket is in it",
+      "(times[split] as number) <= part.at",
+      "(times[split] as number) < part.at",
+    ],
+    [
+      "the first bucket has what was written before",
+      "if (since === undefined) edges[0] =",
+      "if (count < 0) edges[0] =",
+    ],
+    [
+      "the last bucket ends with the log",
+      "if (until === undefined) edges[times.length - 1]",
+      "if (count < 0) edges[times.length - 1]",
+    ],
+    [
+      "lines of a bucket are those that ended in it",
+      "lines: end.start_line - line",
+      "lines: end.start_line - line + 1",
+    ],
+    [
+      "a position is of the chunk that begins a bucket",
+      "high: part.start_offset, following: part,",
+      "high: part.start_offset, following,",
+    ],
+    ["no more buckets than asked for", "<= count;", "<= count + 1;"],
+  ]),
+  ...mutate("src/operations/logStorage.ts", subject("log timeline"), [
+    [
+      "the times of an archived log are in its index",
+      "if (block === undefined || block.times === null)",
+      "if (block !== undefined)",
+    ],
+  ]),
+  ...mutate("src/operations/logTimeline.ts", { tests: ["test/engines/logTimes.test.ts"], only: "on sqlite" }, [
+    ["a pruned log has no buckets", 'state !== "pruned" && ', ""],
+  ]),
+  ...mutate("src/archive/timeMarks.ts", { tests: ["test/unit/archive/blockFormat.test.ts"] }, [
+    ["the index has few times", "while (this.#marks.length > marksMax) {", "while (this.#marks.length < 0) {"],
+    [
+      "the first chunk of a span is marked",
+      "<= this.#spanOf(last.at)) return;",
+      "<= this.#spanOf(last.at) + 1) return;",
+    ],
+  ]),
   ...mutate("src/operations/logRead.ts", subject("logs"), [
     ["follow goes on with the next attempt", "while (read.page.ended && read.page.attempt > 0)", "while (false)"],
     ["a command that is queued again has not ended", "next === undefined && commandEnded", "next === undefined"],

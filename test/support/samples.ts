@@ -34,6 +34,7 @@ const corrections: Readonly<Record<string, () => Record<string, unknown>>> = {
   "logs.read": () => ({ line: undefined, lastLines: undefined }),
   "logs.follow": () => ({ line: undefined, lastLines: undefined }),
   "logs.followSession": () => ({ after: "0.0", start: "beginning" }),
+  "logs.timeline": () => ({ since: undefined }),
   "logs.mark": () => ({ phase: "run", commandId: newId(), fence: 1 }),
   "debug.history": () => ({ last: undefined }),
   "debug.setBreakpoints": () => ({ sourcePath: "/srv/a.js" }),

@@ -90,6 +90,7 @@ const calls: Readonly<Record<string, Call>> = {
   "logs.followSession sessionId": (s) => s.logs.followSession({ sessionId: unknown }).next(),
   "logs.mark sessionId": (s) => s.logs.mark({ sessionId: unknown, text: "a" }),
   "logs.mark commandId": (s, { sessionId }) => s.logs.mark({ sessionId, text: "a", commandId: unknown, fence: 1 }),
+  "logs.timeline commandId": (s) => s.logs.timeline({ commandId: unknown }),
   "logs.archive commandId": (s) => s.logs.archive({ commandId: unknown }),
   "artifacts.record sessionId": (s) => s.artifacts.record({ sessionId: unknown, name: "a", ...content }),
   "artifacts.record commandId": (s, { sessionId }) =>

@@ -191,6 +191,8 @@ export function retentionConformance(backend: TestedBackend): void {
       assert.deepEqual(await store.logs.read({ commandId, lastLines: 1 }), { ...gone, nextOffset: 8 });
       assert.deepEqual(await collect(store.logs.follow({ commandId })), []);
       assert.deepEqual(await collect(store.logs.follow({ commandId, until: "ended", lastLines: 2 })), []);
+      const { buckets, endOffset, state } = await store.logs.timeline({ commandId });
+      assert.deepEqual([buckets, endOffset, state], [[], 8, "pruned"]);
       assert.equal((await store.sessions.get({ sessionId: session.id })).state, "completed");
     });
 

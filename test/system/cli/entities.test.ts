@@ -329,6 +329,30 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       assert.equal((await run(folder, ["logs", "show", commandId, "--url", url])).stderr, "");
     });
 
+    test("logs timeline prints when the lines of a log were written, as a table or as JSON", async (t) => {
+      const { folder, url } = await open(t);
+      const store = await serve(t, url);
+      const { command: queued } = await fixtures(store).command();
+      const { command, fence } = await fixtures(store).claim();
+      await store.logs.append({ commandId: command.id, fence, offset: 0, data: Buffer.from("one\ntwo\n") });
+      await store.logs.append({ commandId: command.id, fence, offset: 8, data: Buffer.from("three\n") });
+      await store.commands.finish({ commandId: command.id, fence, outcome: "succeeded" });
+      const timeline = (...args: string[]) => run(folder, ["logs", "timeline", ...args, "--url", url]);
+      const rows = rowsOf((await timeline(command.id, "--buckets", "2", "--json")).stdout);
+      assert.ok(rows.length <= 2);
+      assert.equal(
+        rows.reduce((sum, { lines }) => sum + Number(lines), 0),
+        3,
+      );
+      const { stdout } = await timeline(command.id, "--since", "1h", "--buckets", "3");
+      const [head, ...spans] = stdout.trimEnd().split("\n");
+      assert.match(head as string, /^from +lines +size +line +offset/i);
+      assert.ok(spans.some((span) => / 3 .* 14 .* 0 +0 +#{20}$/.test(span)));
+      assert.deepEqual(await timeline(queued.id), { code: 0, stdout: "", stderr: "None.\n" });
+      const swapped = await timeline(command.id, "--since", "1h", "--until", "2h");
+      assert.deepEqual([swapped.code === 0, /until: must be later than since/.test(swapped.stderr)], [false, true]);
+    });
+
     test("logs tail follows the next attempt of a command whose attempt was lost, and says so", async (t) => {
       const { folder, url } = await open(t);
       const store = await serve(t, url);

@@ -106,6 +106,7 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["logs tail", [command.id]],
     ["sessions cancel", [session.id]],
     ["logs session", [session.id]],
+    ["logs timeline", [command.id]],
     ["changes export", ["--since", "1h"], "rows"],
     ["changes tail", ["--after", "0", "--count", "20"], "rows"],
     ["changes checkpoint", ["webhooks", "--seq", "0"]],

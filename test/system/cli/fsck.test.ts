@@ -75,7 +75,7 @@ test("archived logs whose archive is not at hand are no finding, and the command
   const { fsck, store, break: breakRows } = await served(t);
   const { command, fence } = await fixtures(store).claim();
   await store.commands.finish({ commandId: command.id, fence, outcome: "succeeded" });
-  breakRows("INSERT INTO log_blocks SELECT id, 0, 1, 1, 0, 0, 0, 1, 2, 0 FROM attempts");
+  breakRows("INSERT INTO log_blocks SELECT id, 0, 1, 1, 0, 0, 0, 1, 2, 0, NULL FROM attempts");
   breakRows("UPDATE attempts SET log_uri = 'archive:a'");
   const { code, stderr } = await fsck("--check", "log-object");
   assert.equal(code, 0);

@@ -4,7 +4,14 @@ import { it } from "node:test";
 import { zstdDecompressSync } from "node:zlib";
 import fc from "fast-check";
 import { blocksMax, packLog, unpackBlock } from "../../../src/archive/blockFormat.ts";
-import { type BlockRow, decodeChunks, encodeChunks, type StoredChunk } from "../../../src/model/logBlocks.ts";
+import { marksMax } from "../../../src/archive/timeMarks.ts";
+import {
+  type BlockRow,
+  decodeChunks,
+  encodeChunks,
+  parseTimes,
+  type StoredChunk,
+} from "../../../src/model/logBlocks.ts";
 import { countLines } from "../../../src/model/logs.ts";
 
 const streams = ["stdout", "stderr", "system"] as const;
@@ -116,3 +123,47 @@ function frameOf(object: Uint8Array, { object_offset, object_length }: BlockRow)
 function addressOf(block: BlockRow) {
   return { ...block, uri: "archive:ab/one" };
 }
+
+it("the index has few times, of which one is near every chunk, whatever the clock did", async () => {
+  const timed = (times: readonly number[]) =>
+    times.map((at, n) => ({
+      start_offset: n,
+      byte_length: 1,
+      start_line: 0,
+      line_count: 0,
+      stream: "stdout" as const,
+      at,
+      data: new Uint8Array(1),
+    }));
+  const steady = Array.from({ length: 5_000 }, (_, n) => 1_000 + 7 * n);
+  const patterns = {
+    steady,
+    "silent for long": steady.map((at, n) => (n > 4_000 ? at + 10_000_000 : at)),
+    "at one time": steady.map(() => 1_000),
+    "set back once": steady.map((at, n) => (n > 2_500 ? at - 15_000 : at)),
+    "back and forth": steady.map((_, n) => (n % 2 === 0 ? 1_000 : 1_000_000_000)),
+  };
+  for (const [name, times] of Object.entries(patterns)) {
+    const { blocks } = await packLog(pagesOf(timed(times)), times.length);
+    const marks = blocks.flatMap(({ start_offset, times: text }) => {
+      const found = parseTimes(text as string);
+      assert.equal(found[0]?.start_offset, start_offset, name);
+      return found;
+    });
+    assert.ok(marks.length <= marksMax + blocks.length, `${name}: ${marks.length}`);
+    for (const { at, start_offset } of marks) assert.equal(at, times[start_offset], name);
+    const most = Math.max(...times);
+    const spanMs = (most - Math.min(...times)) / 256;
+    // What was written before the first mark that is not earlier than a moment, was written hardly later than the moment.
+    for (let time = Math.min(...times); time <= most; time += Math.max(1, spanMs)) {
+      const before = marks.find(({ at }) => at >= time)?.start_offset ?? times.length;
+      const late = Math.max(0, ...times.slice(0, before)) - time;
+      assert.ok(late <= Math.max(1, spanMs), `${name}: ${late} of ${spanMs}`);
+    }
+  }
+  const few = await packLog(pagesOf(timed([5, 5, 6, 900, 900, 901])), 6);
+  assert.deepEqual(
+    parseTimes(few.blocks[0]?.times as string).map(({ start_offset }) => start_offset),
+    [0, 2, 3, 5],
+  );
+});

@@ -25,6 +25,7 @@
 -- 0025_environments.postgres.sql 016f5ce58d8ec014014729fe9d255601bad6ca85f06fffaaae736523a3090f40
 -- 0026_failure_policy.postgres.sql 412840073c04c69702fcbd8aeee07b2fe8def91c9a4521a1fb645694bcb22667
 -- 0027_debug_bridges.postgres.sql c35cbca7c658c0179cf3761d52a6fa6f76f72d7368ee7db5db4a5e06850e365d
+-- 0028_log_times.postgres.sql 0c46aee633b5be6f43c48c1d0fd5a4e87d9e8189e817c47c6c565ca7b1b18266
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -649,6 +650,7 @@ CREATE TABLE log_blocks (
   object_length bigint NOT NULL,
   raw_length bigint NOT NULL,
   checksum bigint NOT NULL,
+  times text COLLATE "C",
   CONSTRAINT log_blocks_attempt_id_fkey FOREIGN KEY (attempt_id) REFERENCES attempts(id) ON DELETE CASCADE,
   CONSTRAINT log_blocks_check CHECK (byte_length >= 1 AND byte_length <= (end_offset - start_offset)),
   CONSTRAINT log_blocks_check1 CHECK (end_line >= start_line),

@@ -25,6 +25,7 @@
 -- 0025_environments.sqlite.sql 826cbb5fe2f71637f5d97d04f167d847e1760c55cf2cf22720a813f2b2f7ea5a
 -- 0026_failure_policy.sqlite.sql 79f461e5969d84d63a214eced6f148db4f18ac82b1a55666322fca270773a47b
 -- 0027_debug_bridges.sqlite.sql 6dc6c704d78dd1bb2bc35cc3ceed2cf847d6e844c39c9642a6850ac9070bb6b8
+-- 0028_log_times.sqlite.sql 75d49e031892bce52cd3b59a90c1eb7a78886678f4e3d75476fea77304c219ac
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -522,7 +523,7 @@ CREATE TABLE log_blocks (
   object_offset INTEGER NOT NULL CHECK (object_offset >= 0),
   object_length INTEGER NOT NULL CHECK (object_length > 0),
   raw_length INTEGER NOT NULL CHECK (raw_length > byte_length),
-  checksum INTEGER NOT NULL,
+  checksum INTEGER NOT NULL, times TEXT,
   PRIMARY KEY (attempt_id, start_offset)
 ) STRICT;
 
