@@ -6,6 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
 import { parseArgs } from "node:util";
+import { bundleWorkers } from "./support/bundleWorkers.ts";
 import { sharePostgres } from "./support/sharedPostgres.ts";
 
 const usage = `Usage: npm test                    runs all tests
@@ -79,6 +80,7 @@ const stream = run({
     NODE_COMPILE_CACHE: join(root, "node_modules/.cache/tests"),
     ...process.env,
     ...postgres.env,
+    ...(await bundleWorkers(process.env)),
   },
 });
 
