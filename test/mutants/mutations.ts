@@ -1830,6 +1830,10 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/runner/debuggers/node/bridge.ts", { tests: ["test/system/runner/debuggers/nodeDebugger.test.ts"] }, [
     ["a program that a client lets go on is not reported to go on again", "this.#silentResumptions++;", ""],
   ]),
+  ...mutate("src/runner/debuggers/node/workers.ts", { tests: ["test/system/runner/debuggers/nodeDebugger.test.ts"] }, [
+    ["workers run", 'await worker.send("Runtime.runIfWaitingForDebugger");', ""],
+    ["a worker that has ended is no thread", "void worker.closed.then(", "void Promise.race([]).then("],
+  ]),
   ...mutate("src/runner/debuggers/dap/connection.ts", { tests: ["test/system/runner/debuggers/dapDebugger.test.ts"] }, [
     ["requests of a debug adapter are refused", "return this.#refuse(message);", "return;"],
     [

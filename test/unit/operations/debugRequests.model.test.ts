@@ -32,6 +32,8 @@ interface Model {
   state: "running" | "stopped" | "terminated" | "initializing";
   epoch: number;
   now: number;
+  /** The time at which the bridge is lost, if it does not call before. */
+  lease: number | undefined;
   requests: Request[];
   log: string[];
 }
@@ -40,7 +42,7 @@ type Run = "current" | "old";
 type Step =
   | { readonly kind: "ask"; readonly command: string; readonly behind: number; readonly timeoutMs: number }
   | { readonly kind: "repeat"; readonly index: number }
-  | { readonly kind: "take"; readonly limit: number; readonly run: Run }
+  | { readonly kind: "take"; readonly limit: number; readonly run: Run; readonly leases: boolean }
   | { readonly kind: "reply"; readonly index: number; readonly success: boolean; readonly run: Run }
   | { readonly kind: "cancel"; readonly index: number }
   | { readonly kind: "event"; readonly event: "stopped" | "continued" | "thread" | "initialized" }
@@ -67,7 +69,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: kind("repeat"), index }) },
-  { weight: 7, arbitrary: fc.record({ kind: kind("take"), limit: fc.integer({ min: 1, max: 4 }), run }) },
+  {
+    weight: 7,
+    arbitrary: fc.record({ kind: kind("take"), limit: fc.integer({ min: 1, max: 4 }), run, leases: fc.boolean() }),
+  },
   { weight: 7, arbitrary: fc.record({ kind: kind("reply"), index, success: fc.boolean(), run }) },
   { weight: 2, arbitrary: fc.record({ kind: kind("cancel"), index }) },
   {
@@ -83,6 +88,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: kind("reap") }) },
 );
 
+const leaseMs = 300_000;
 const moves = ["next", "continue"];
 const isOpen = ({ state }: Request) => state === "queued" || state === "taken";
 
@@ -113,6 +119,13 @@ function moveOn(model: Model): void {
   outdate(model, false);
 }
 
+/** Ends the debug session, as a client does, or the reaper when the bridge is lost. */
+function close(model: Model): void {
+  model.state = "terminated";
+  model.log.push("closed");
+  outdate(model, true);
+}
+
 /** Returns how the call must answer, and moves the model along. */
 function expectedOf(model: Model, one: Step, id: string): unknown {
   if ("run" in one && one.run === "old") return "conflict";
@@ -139,6 +152,7 @@ function expectedOf(model: Model, one: Step, id: string): unknown {
     }
     case "take": {
       if (isOver) return "invalid_transition";
+      if (one.leases) model.lease = model.now + leaseMs;
       const hasWork = model.requests.some(({ state, cancelDue }) => state === "queued" || cancelDue);
       if (!hasWork) return { taken: [], cancelled: [] };
       expire(model);
@@ -184,6 +198,7 @@ function expectedOf(model: Model, one: Step, id: string): unknown {
       outdate(model, false);
       return "ok";
     case "restart":
+      model.lease = undefined;
       model.run++;
       model.epoch++;
       model.state = "initializing";
@@ -191,15 +206,13 @@ function expectedOf(model: Model, one: Step, id: string): unknown {
       outdate(model, true);
       return "ok";
     case "close":
-      if (isOver) return "ok";
-      model.state = "terminated";
-      model.log.push("closed");
-      outdate(model, true);
+      if (!isOver) close(model);
       return "ok";
     case "pass":
       model.now += one.ms;
       return "ok";
     case "reap": {
+      if (!isOver && model.lease !== undefined && model.lease <= model.now) close(model);
       const before = model.requests.filter(isOpen);
       expire(model);
       return before.filter((request) => !isOpen(request)).map((request) => request.id);
@@ -235,7 +248,10 @@ async function call({ debugSessionId, sessionId, name }: Ids, model: Model, one:
       return (await debug.request(again)).state;
     }
     case "take": {
-      const { requests, cancelled } = await debug.takeRequests({ ...adapter, limit: one.limit, waitMs: 0 });
+      const { requests, cancelled } = await debug.takeRequests({
+        ...{ ...adapter, limit: one.limit, waitMs: 0 },
+        ...present({ ttlMs: one.leases ? leaseMs : undefined }),
+      });
       return { taken: requests.map((taken) => taken.id), cancelled };
     }
     case "reply": {
@@ -273,7 +289,16 @@ test("any order of requests, events and deaths goes as the model says, and none 
       const { debugSession, debugSessionId } = await fixtures(store).debugSession();
       const { sessionId, name, stopEpoch } = debugSession;
       const { nextPosition } = await store.debug.history({ debugSessionId });
-      const model: Model = { run: 1, seq: 10, state: "running", epoch: stopEpoch, now: 0, requests: [], log: [] };
+      const model: Model = {
+        run: 1,
+        seq: 10,
+        state: "running",
+        epoch: stopEpoch,
+        now: 0,
+        lease: undefined,
+        requests: [],
+        log: [],
+      };
       for (const one of steps) {
         // A debugger that starts again is initialized before anything else happens.
         if (one.kind === "event" && (one.event === "initialized") !== (model.state === "initializing")) continue;

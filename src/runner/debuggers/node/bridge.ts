@@ -10,6 +10,7 @@ import { Breakpoints, exceptionFilters } from "./breakpoints.ts";
 import { type Debuggee, startDebuggee } from "./debuggee.ts";
 import { Inspector, InspectorError, type Location, type Paused, type RemoteObject } from "./inspector.ts";
 import { evaluateGlobally, mainThread, PausedProgram } from "./paused.ts";
+import { Workers } from "./workers.ts";
 
 export interface BridgeOptions extends RunCommandOptions {
   readonly sessionId: string;
@@ -48,6 +49,7 @@ export class NodeBridge implements DrivenProgram, AskedProgram {
   readonly #debuggee: Debuggee;
   readonly #reports: Reports;
   readonly #breakpoints: Breakpoints;
+  readonly #workers: Workers;
   readonly #stopsOnEntry: boolean;
   readonly #name: string;
   readonly #urlsByScript = new Map<string, string>();
@@ -103,6 +105,7 @@ export class NodeBridge implements DrivenProgram, AskedProgram {
       for (const [category, output] of early) void reports.event("output", { category, output });
       await inspector.send("Runtime.enable");
       await inspector.send("Debugger.enable");
+      await bridge.#workers.follow(inspector);
       await reports.event("initialized");
       return bridge;
     } catch (error) {
@@ -129,6 +132,7 @@ export class NodeBridge implements DrivenProgram, AskedProgram {
     this.#stopsOnEntry = stopOnEntry;
     this.#name = argv[1] ?? "node";
     this.#breakpoints = new Breakpoints(store, inspector, reports);
+    this.#workers = new Workers(reports, threadId);
     this.#listen();
     this.ended = this.#reportEnd();
     this.ended.catch(() => undefined);
@@ -223,13 +227,15 @@ export class NodeBridge implements DrivenProgram, AskedProgram {
 
   async #answerTo(command: string, args: Readonly<Record<string, unknown>>): Promise<unknown> {
     const { expression, frameId, variablesReference } = args;
+    if (args.threadId !== undefined && args.threadId !== threadId)
+      throw new InspectorError(`only the main thread can be debugged, and not thread ${String(args.threadId)}`);
     if (Object.hasOwn(methods, command)) return await this.#moveOn(command as Move);
     switch (command) {
       case "pause":
         this.#move = "continue";
         return await this.#inspector.send("Debugger.pause");
       case "threads":
-        return { threads: [mainThread] };
+        return { threads: [mainThread, ...this.#workers.threads] };
       case "evaluate":
         return frameId === undefined
           ? await evaluateGlobally(this.#inspector, String(expression))
@@ -322,14 +328,15 @@ export class NodeBridge implements DrivenProgram, AskedProgram {
     const { stopEpoch, applied } = await this.#reports.apply("stopped", {
       reason: stopReason,
       threadId,
-      allThreadsStopped: true,
+      // Workers run on.
+      allThreadsStopped: false,
       hitBreakpointIds,
       ...(isException ? { text: data?.description ?? String(data?.value) } : {}),
     });
     // A client may have moved the program on before this answer of the store has arrived.
     if (applied && this.#paused === program) this.#stoppedAt = stopEpoch;
     const frames = await program.frames();
-    const threads = [{ ...mainThread, totalFrames: callFrames.length, frames }];
+    const threads = [{ ...mainThread, totalFrames: callFrames.length, frames }, ...this.#workers.threads];
     await this.#store.debug.putStop({ ...this.#reports.run, ...this.#reports.masking, stopEpoch, threads });
     const [top] = frames;
     this.#nextStop.resolve({ stopEpoch, reason: stopReason, line: top?.line ?? 0, functionName: top?.name ?? "" });

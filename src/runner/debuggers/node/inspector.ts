@@ -47,8 +47,18 @@ export class InspectorError extends Error {
   override readonly name = "InspectorError";
 }
 
+/** The way of messages to a thread of the program. */
+interface Transport {
+  /** Resolves when no message can be sent any more. */
+  readonly closed: Promise<void>;
+  readonly isOpen: () => boolean;
+  post(message: string): void;
+  close(): void;
+}
+
+/** The connection to one thread of the program: the main thread has a socket, and each worker is reached through its parent. */
 export class Inspector {
-  readonly #socket: WebSocket;
+  readonly #transport: Transport;
   readonly #waiting = new Map<
     number,
     { resolve(result: never): void; reject(error: Error): void; readonly method: string }
@@ -63,15 +73,21 @@ export class Inspector {
       socket.addEventListener("open", () => resolve(), { once: true });
       socket.addEventListener("error", () => reject(new InspectorError(`${url} cannot be reached`)), { once: true });
     });
-    return new Inspector(socket);
-  }
-
-  private constructor(socket: WebSocket) {
-    this.#socket = socket;
-    socket.addEventListener("message", ({ data }) => this.#receive(JSON.parse(String(data))));
     // An error is followed by the end of the connection.
     socket.addEventListener("error", () => undefined);
-    this.closed = new Promise((resolve) => socket.addEventListener("close", () => resolve(), { once: true }));
+    const inspector = new Inspector({
+      closed: new Promise((resolve) => socket.addEventListener("close", () => resolve(), { once: true })),
+      isOpen: () => socket.readyState === WebSocket.OPEN,
+      post: (message) => socket.send(message),
+      close: () => socket.close(),
+    });
+    socket.addEventListener("message", ({ data }) => inspector.#receive(JSON.parse(String(data))));
+    return inspector;
+  }
+
+  private constructor(transport: Transport) {
+    this.#transport = transport;
+    this.closed = transport.closed;
     void this.closed.then(() => {
       for (const { reject, method } of this.#waiting.values())
         reject(new InspectorError(`${method}: the connection has ended`));
@@ -80,7 +96,7 @@ export class Inspector {
   }
 
   get isOpen(): boolean {
-    return this.#socket.readyState === WebSocket.OPEN;
+    return this.#transport.isOpen();
   }
 
   on<Params>(method: string, listener: (params: Params) => void): void {
@@ -92,12 +108,52 @@ export class Inspector {
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject, method });
-      this.#socket.send(JSON.stringify({ id, method, params }));
+      this.#transport.post(JSON.stringify({ id, method, params }));
     });
   }
 
   close(): void {
-    this.#socket.close();
+    this.#transport.close();
+  }
+
+  /**
+   * Calls back with each worker that the program starts, in whichever thread. A worker that starts waits until it is told to run
+   * (`Runtime.runIfWaitingForDebugger`), because its program waited for a debugger.
+   */
+  async followWorkers(started: (worker: Inspector, title: string) => void): Promise<void> {
+    const workers = new Map<string, { readonly inspector: Inspector; readonly end: () => void }>();
+    this.on<{ sessionId: string; workerInfo: { title: string } }>(
+      "NodeWorker.attachedToWorker",
+      ({ sessionId, workerInfo }) => {
+        const { promise: closed, resolve: end } = Promise.withResolvers<void>();
+        const inspector = new Inspector({
+          closed,
+          isOpen: () => this.isOpen && workers.has(sessionId),
+          post: (message) => {
+            // Its answer says only that the message was passed on, and the end of the worker is an event.
+            this.send("NodeWorker.sendMessageToWorker", { sessionId, message }).catch(() => undefined);
+          },
+          close: () => undefined,
+        });
+        workers.set(sessionId, { inspector, end });
+        started(inspector, workerInfo.title);
+      },
+    );
+    this.on<{ sessionId: string; message: string }>(
+      "NodeWorker.receivedMessageFromWorker",
+      ({ sessionId, message }) => {
+        const { inspector } = workers.get(sessionId) ?? {};
+        if (inspector !== undefined) inspector.#receive(JSON.parse(message));
+      },
+    );
+    const detach = (sessionId: string) => {
+      const { end } = workers.get(sessionId) ?? {};
+      workers.delete(sessionId);
+      end?.();
+    };
+    this.on<{ sessionId: string }>("NodeWorker.detachedFromWorker", ({ sessionId }) => detach(sessionId));
+    void this.closed.then(() => [...workers.keys()].forEach(detach));
+    await this.send("NodeWorker.enable", { waitForDebuggerOnStart: true });
   }
 
   #receive({

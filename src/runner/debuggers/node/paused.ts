@@ -9,7 +9,7 @@ interface Evaluated {
   readonly exceptionDetails?: { readonly text: string; readonly exception?: RemoteObject };
 }
 
-/** The threads of the protocol: the bridge reports Node's main thread only. */
+/** The main thread of Node, which is the only one that stops. */
 export const mainThread = { id: 1, name: "main" };
 
 export class PausedProgram {

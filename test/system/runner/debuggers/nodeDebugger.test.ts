@@ -102,6 +102,62 @@ test("stops where a client has set breakpoints before the run and during it, and
   );
 });
 
+test("workers run while the program is stopped, and are threads until they end", { timeout: 30_000 }, async () => {
+  const workers = join(folder, "workers.mjs");
+  writeFileSync(
+    workers,
+    `import { isMainThread, parentPort, threadId, Worker, workerData } from "node:worker_threads";
+if (isMainThread) {
+  const worker = new Worker(new URL(import.meta.url), { name: "outer", workerData: 1 });
+  worker.on("message", (sum) => {
+    console.log("sum", sum);
+    if (sum === 7) worker.postMessage("end");
+  });
+} else {
+  const inner = workerData === 0 ? undefined : new Worker(new URL(import.meta.url), { name: "inner", workerData: 0 });
+  inner?.on("message", (sum) => parentPort.postMessage(sum + 3));
+  inner?.on("exit", () => process.exit());
+  parentPort.on("message", () => inner === undefined ? process.exit() : inner.postMessage("end"));
+  if (inner === undefined) parentPort.postMessage(4);
+}
+`,
+  );
+  const { session } = await fixtures(store).session();
+  const { id: debugSessionId } = await store.debug.open({ sessionId: session.id, name: "main", adapter: "node" });
+  await store.debug.setBreakpoints({ debugSessionId, sourcePath: workers, breakpoints: [{ line: 5 }] });
+  const { end, output } = await start(["node", workers], {}, session.id);
+  const stopped = await until(session.id, ({ runningThreads }) => runningThreads.some(({ name }) => name !== ""));
+  const { debugSession, threads, runningThreads } = stopped;
+  assert.deepEqual([debugSession.state, debugSession.stopThreadId], ["stopped", 1]);
+  assert.deepEqual(
+    [threads.map(({ threadId }) => threadId), runningThreads.map(({ threadId, name }) => [threadId, name])],
+    [
+      [1],
+      [
+        [2, "[worker 1] outer"],
+        [3, "[worker 2] inner"],
+      ],
+    ],
+  );
+  const ask = async (command: string, threadId?: number) => {
+    const { success, message, body } = await store.debug.request({ debugSessionId, command, arguments: { threadId } });
+    return [success, message ?? (body as { threads: unknown[] }).threads.length];
+  };
+  assert.deepEqual(await ask("threads"), [true, 3]);
+  assert.deepEqual(await ask("pause", 2), [false, "only the main thread can be debugged, and not thread 2"]);
+  await goOn(stopped);
+  assert.equal((await end).exitCode, 0);
+  assert.equal(Buffer.concat(output.stdout).toString(), "sum 7\n");
+  const { events } = await store.debug.get({ debugSessionId });
+  assert.deepEqual(
+    events
+      .filter(({ event, body }) => event === "thread" && body?.reason === "exited")
+      .map(({ body }) => body?.threadId)
+      .toSorted(),
+    [2, 3],
+  );
+});
+
 test("stops at an uncaught exception, and ends with the exit code of the program", async () => {
   const { session } = await fixtures(store).session();
   const { id: debugSessionId } = await store.debug.open({ sessionId: session.id, name: "main", adapter: "node" });
