@@ -2,10 +2,10 @@
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
 import { testKills } from "./kills.ts";
 
-testKills({ name: "a SQLite file", rounds: 6, threads: 0, url: async () => undefined });
+testKills({ name: "a SQLite file", rounds: 3, threads: 0, url: async () => undefined });
 testKills({
   name: "PostgreSQL",
-  rounds: 6,
+  rounds: 3,
   threads: 2,
   async url(t) {
     const url = await newDatabase();
