@@ -19,7 +19,7 @@ export function addMaintenance(program: Command, cli: CommandLine): void {
   storeCommand(
     group,
     "reap",
-    "Ends what has expired: leases, idle sessions, runners without a heartbeat, artifacts, requests of debuggers, idempotency keys.",
+    "Ends what has expired: leases, idle sessions, runners without a heartbeat, artifacts, lost debuggers and their requests, idempotency keys.",
     ["maintenance reap", "maintenance reap --json"],
     "A server does this every second. Without a server nothing expires: what ran out meanwhile is kept for 30 seconds more, from the first call that writes.",
   ).action(async (flags: StoreFlags) => {

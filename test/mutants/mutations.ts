@@ -1828,6 +1828,7 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
   ...mutate("src/runner/debuggers/node/bridge.ts", { tests: ["test/system/runner/debuggers/nodeDebugger.test.ts"] }, [
+    ["a stop is known before the program goes on", "this.#paused !== undefined) await", "false) await"],
     ["a program that a client lets go on is not reported to go on again", "this.#silentResumptions++;", ""],
   ]),
   ...mutate("src/runner/debuggers/node/workers.ts", { tests: ["test/system/runner/debuggers/nodeDebugger.test.ts"] }, [

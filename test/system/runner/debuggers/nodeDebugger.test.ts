@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import { type DebugView, openStore } from "../../../../src/index.ts";
+import { type DebugView, openStore, type Store } from "../../../../src/index.ts";
 import type { DebuggerOptions } from "../../../../src/runner/debuggers/debugger.ts";
 import { debuggers } from "../../../../src/runner/debuggers/debuggers.ts";
 import { fixtures } from "../../../../src/testing/index.ts";
@@ -30,12 +30,12 @@ if (process.argv[2] === "wait") setInterval(() => undefined, 1_000);
 );
 
 /** Runs a command of a new session, and returns what its clients need. */
-async function start(argv: readonly string[], options: DebuggerOptions = {}, sessionId?: string) {
+async function start(argv: readonly string[], options: DebuggerOptions = {}, sessionId?: string, used: Store = store) {
   const { command } = await fixtures(store).command({ argv: [...argv], ...(sessionId ? { sessionId } : {}) });
   const output = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
   const stop = new AbortController();
   const end = debuggers.node(options).run({
-    store,
+    store: used,
     argv,
     sessionId: command.sessionId,
     commandId: command.id,
@@ -100,6 +100,26 @@ test("stops where a client has set breakpoints before the run and during it, and
     events.filter(({ event }) => event === "stopped" || event === "continued").map(({ event }) => event),
     ["stopped", "stopped"],
   );
+});
+
+test("goes on as a client says, also before the store has told the debugger that it knows the stop", {
+  timeout: 30_000,
+}, async () => {
+  const gate = Promise.withResolvers<void>();
+  const applyEvent: Store["debug"]["applyEvent"] = async (input, options) => {
+    const answer = await store.debug.applyEvent(input, options);
+    if (input.event === "stopped") await gate.promise;
+    return answer;
+  };
+  const held: Store = { ...store, debug: { ...store.debug, applyEvent } };
+  const { end, sessionId } = await start(["node", path], { stopOnEntry: true }, undefined, held);
+  const stopped = await until(sessionId, ({ debugSession }) => debugSession.state === "stopped");
+  await goOn(stopped);
+  // The debugger learns of the change meanwhile: it needs a few reads, and each of these takes as long.
+  for (let reads = 0; reads < 50; reads++)
+    await store.debug.get({ debugSessionId: stopped.debugSession.id, events: 0 });
+  gate.resolve();
+  assert.equal((await end).exitCode, 0);
 });
 
 test("workers run while the program is stopped, and are threads until they end", { timeout: 30_000 }, async () => {
