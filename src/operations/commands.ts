@@ -395,7 +395,7 @@ export const list = operation({
  * Lists the attempts of a command, the first one first: which runner ran it, how that ended, and how large its log is.
  *
  * Fails    not_found
- * Cost     2 statements by key; a command has at most maxAttempts + 3 attempts
+ * Cost     2 statements by key; a command has at most maxAttempts + retries + 3 attempts
  */
 export const attempts = operation({
   access: "read",

@@ -143,10 +143,18 @@ export const endDebugging = step(function* (
   return changes;
 });
 
-/** Renews the lease of the bridge of an open debug session. No caller sees it, so that it raises no revision. */
-export const renewBridge = step(function* ({ id }: DebugSessionRow, ttlMs: number, { now }: Context) {
+/**
+ * Renews the lease of the bridge of an open debug session, unless the next run of its adapter has begun meanwhile. No caller
+ * sees it, so that it raises no revision.
+ */
+export const renewBridge = step(function* (
+  { id, adapter_run }: Pick<DebugSessionRow, "id" | "adapter_run">,
+  ttlMs: number,
+  { now }: Context,
+) {
   yield* change(sql`
-    UPDATE debug_sessions SET bridge_expires_at = ${after(now, ttlMs)} WHERE id = ${id} AND ended_at IS NULL`);
+    UPDATE debug_sessions SET bridge_expires_at = ${after(now, ttlMs)}
+    WHERE id = ${id} AND adapter_run = ${adapter_run} AND ended_at IS NULL`);
 });
 
 /** Ends the debug sessions whose bridges have let their leases run out, at most `limit`. Returns their ids. */

@@ -150,6 +150,7 @@ export const noteServed = step(function* (context: Context) {
           OR EXISTS (SELECT 1 FROM commands WHERE lease_expires_at > ${beginning})
           OR EXISTS (SELECT 1 FROM feed_consumers WHERE lease_expires_at > ${beginning})
           OR EXISTS (SELECT 1 FROM environments WHERE lease_expires_at > ${beginning})
+          OR EXISTS (SELECT 1 FROM debug_sessions WHERE bridge_expires_at > ${beginning})
           OR EXISTS (
             SELECT 1 FROM runners
             WHERE state IN ('online', 'draining', 'stalled') AND state <> 'gone' AND expires_at > ${beginning}
@@ -180,7 +181,7 @@ const moveAhead = step(function* (aheadMs: number, aliveAt: Date, { limits }: Co
   const ahead = sql`${aheadMs}${milliseconds}`;
   const keysAfter = yield* newestKeysAfter(aliveAt, limits.clockKeys);
   const lived = (column: Statement, offsetMs = 0): Statement => sql`${column} > ${after(aliveAt, -offsetMs)}`;
-  const [expiresAt, leaseExpiresAt] = [sql`expires_at`, sql`lease_expires_at`];
+  const [expiresAt, leaseExpiresAt, bridgeExpiresAt] = [sql`expires_at`, sql`lease_expires_at`, sql`bridge_expires_at`];
   // The statements follow the order of locks: runners, sessions, commands, worktrees, environments.
   yield* changeEach([
     sql`
@@ -210,6 +211,9 @@ const moveAhead = step(function* (aheadMs: number, aliveAt: Date, { limits }: Co
       UPDATE environments SET lease_expires_at = lease_expires_at + ${ahead}
       WHERE ${leaseExpiresAt} IS NOT NULL AND ${lived(leaseExpiresAt)}`,
     sql`
+      UPDATE debug_sessions SET bridge_expires_at = bridge_expires_at + ${ahead}
+      WHERE ${bridgeExpiresAt} IS NOT NULL AND ${lived(bridgeExpiresAt)}`,
+    sql`
       UPDATE artifacts SET expires_at = expires_at + ${ahead}
       WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted'
         AND ${lived(expiresAt)}`,
@@ -228,7 +232,7 @@ const grantGrace = step(function* (aliveAt: Date, until: Date, graces: Graces, {
   const passes = (column: Statement, offsetMs = 0): Statement => sql`
     ${column} > ${after(aliveAt, -offsetMs)} AND ${column} < ${after(until, -offsetMs)}
     AND NOT ${isGrace(column, graces, offsetMs)}`;
-  const [expiresAt, leaseExpiresAt] = [sql`expires_at`, sql`lease_expires_at`];
+  const [expiresAt, leaseExpiresAt, bridgeExpiresAt] = [sql`expires_at`, sql`lease_expires_at`, sql`bridge_expires_at`];
   // The statements follow the order of locks: runners, sessions, commands, worktrees, environments.
   yield* changeEach([
     sql`
@@ -260,6 +264,9 @@ const grantGrace = step(function* (aliveAt: Date, until: Date, graces: Graces, {
       UPDATE environments SET lease_expires_at = ${until}
       WHERE ${leaseExpiresAt} IS NOT NULL AND ${passes(leaseExpiresAt)}`,
     sql`
+      UPDATE debug_sessions SET bridge_expires_at = ${until}
+      WHERE ${bridgeExpiresAt} IS NOT NULL AND ${passes(bridgeExpiresAt)}`,
+    sql`
       UPDATE artifacts SET expires_at = ${until}
       WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted' AND state = 'pending'
         AND ${passes(expiresAt)}`,
@@ -290,11 +297,25 @@ const moveBack = step(function* (backMs: number, graces: Graces, { now, limits }
       UPDATE sessions SET ready_at = ready_at - ${back}
       WHERE ready_at IS NOT NULL AND state IN ('pending', 'running')
         AND ready_at + ready_priority * ${priorityStepMs}${milliseconds} > ${now}`,
+    // Those whose next command pauses before another attempt, and these commands. A time that a client has named stays.
+    sql`
+      UPDATE sessions SET due_at = due_at - ${back}
+      WHERE due_at IS NOT NULL AND due_at > ${now} AND EXISTS (
+        SELECT 1 FROM commands
+        WHERE session_id = sessions.id AND state = 'queued' AND failed_attempts > 0 AND not_before = sessions.due_at
+      )`,
     sql`
       UPDATE sessions SET
         deadline_at = CASE WHEN created_at > ${now} THEN ${from} + (deadline_at - created_at) ELSE deadline_at - ${back} END
       WHERE deadline_at IS NOT NULL AND ended_at IS NULL AND deadline_at > ${now}
         AND (created_at > ${now} OR ${isGrace(sql`deadline_at`, graces)})`,
+    sql`
+      UPDATE commands SET not_before = not_before - ${back}
+      WHERE id IN (
+        SELECT commands.id FROM sessions CROSS JOIN commands
+        WHERE sessions.due_at IS NOT NULL AND commands.session_id = sessions.id AND commands.state = 'queued'
+          AND commands.failed_attempts > 0 AND commands.not_before = sessions.due_at + ${back}
+      )`,
     sql`UPDATE commands SET lease_expires_at = lease_expires_at - ${back} WHERE lease_expires_at > ${now}`,
     // A runner that was asked to stop its command stays asked.
     sql`UPDATE commands SET stop_at = stop_at - ${back} WHERE stop_at > ${now} AND stop_at <= ${formerNow}`,
@@ -304,6 +325,7 @@ const moveBack = step(function* (backMs: number, graces: Graces, { now, limits }
     sql`UPDATE worktrees SET lease_expires_at = lease_expires_at - ${back} WHERE lease_expires_at > ${now}`,
     sql`UPDATE feed_consumers SET lease_expires_at = lease_expires_at - ${back} WHERE lease_expires_at > ${now}`,
     sql`UPDATE environments SET lease_expires_at = lease_expires_at - ${back} WHERE lease_expires_at > ${now}`,
+    sql`UPDATE debug_sessions SET bridge_expires_at = bridge_expires_at - ${back} WHERE bridge_expires_at > ${now}`,
     sql`
       UPDATE artifacts SET expires_at = expires_at - ${back}
       WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted'

@@ -17,7 +17,7 @@ interface Entity {
 const clocked = {
   /** The server moves these when the clock jumps (D-082). */
   artifact: ["expires_at"],
-  command: ["stop_at"],
+  command: ["stop_at", "not_before"],
   session: ["deadline_at"],
 };
 

@@ -315,6 +315,25 @@ export const mutations: readonly Mutation[] = [
     ["the secrets of an event are masked", "maskingOf(secretNames).data(detail)", "detail"],
     ["an event is small", "if (bytes <= bytesMax) return;", "if (bytes <= bytesMax + 1) return;"],
   ]),
+  ...mutate("src/operations/serving.ts", subject("debug requests"), [
+    [
+      "leases of bridges get a grace period",
+      "UPDATE debug_sessions SET bridge_expires_at = ${until}",
+      "UPDATE debug_sessions SET bridge_expires_at = bridge_expires_at",
+    ],
+    [
+      "a clock that was set back moves leases of bridges",
+      "UPDATE debug_sessions SET bridge_expires_at = bridge_expires_at - ${back}",
+      "UPDATE debug_sessions SET bridge_expires_at = bridge_expires_at",
+    ],
+  ]),
+  ...mutate("src/operations/serving.ts", subject("commands: failures"), [
+    [
+      "a clock that was set back moves the pause before another attempt",
+      "UPDATE sessions SET due_at = due_at - ${back}",
+      "UPDATE sessions SET due_at = due_at",
+    ],
+  ]),
   ...mutate("src/operations/serving.ts", subject("consumers"), [
     [
       "leases of consumers get a grace period",

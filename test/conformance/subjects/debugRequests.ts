@@ -308,6 +308,26 @@ export function debugRequestsConformance(backend: TestedBackend): void {
       },
     );
 
+    alone(
+      "a bridge keeps its lease when the clock jumps, and no longer than before when it is set back",
+      async (opened) => {
+        const { store, clock } = opened;
+        const { debugSessionId, run } = await stopped(store);
+        const call = () => store.debug.takeRequests({ ...run, ttlMs: 60_000, waitMs: 0 });
+        const lost = async () => (await store.maintenance.reap()).debugSessions;
+        await call();
+        clock.jump(3_600_000);
+        assert.deepEqual(await lost(), []);
+        await call();
+        clock.jump(-86_400_000);
+        assert.deepEqual(await lost(), []);
+        clock.advance(59_000);
+        assert.deepEqual(await lost(), []);
+        clock.advance(1_000);
+        assert.deepEqual(await lost(), [debugSessionId]);
+      },
+    );
+
     test("the same id is asked once, and its answer can be had again", async ({ store }) => {
       const debug = await stopped(store);
       const input = { id: newId(), arguments: { expression: "a" } };

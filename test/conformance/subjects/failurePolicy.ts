@@ -68,6 +68,21 @@ export function failurePolicyConformance(backend: TestedBackend): void {
       assert.equal((await claimOf(store, runnerId, session.id)).command.id, second?.id);
     });
 
+    alone("a pause before another attempt lasts no longer when the clock is set back", async ({ store, clock }) => {
+      const runnerId = await runnerOf(store);
+      const { session } = await fixtures(store).session({ commands: [{ argv, retries: 1, retryDelayMs: 600_000 }] });
+      const { command, fence } = await claimOf(store, runnerId, session.id);
+      await store.commands.finish({ commandId: command.id, fence, ...failed });
+      clock.jump(-dayMs);
+      await store.maintenance.reap();
+      const { notBefore } = await commandOf(store, command.id);
+      assert.ok(notBefore !== null && notBefore.getTime() <= clock.now() + 600_000);
+      clock.advance(590_000);
+      assert.equal(await store.commands.claim({ runnerId, sessionId: session.id }), undefined);
+      clock.advance(11_000);
+      await claimOf(store, runnerId, session.id);
+    });
+
     test("failures do not use up the attempts for lost leases, and a cancelled command is not tried again", async ({
       store,
     }) => {
