@@ -157,6 +157,13 @@ async function askEverything(t: TestContext, options: DapOptions, { path, argv, 
   assert.equal(debugSession.stopReason, null);
   await store.debug.request({ debugSessionId, command: "pause" });
   await stopped();
+  if (capabilities?.supportsGotoTargetsRequest === true) {
+    const { targets }: { targets: { id: number }[] } = await ask("gotoTargets", { source: { path }, line });
+    await ask("goto", { targetId: targets[0]?.id });
+    const { stopReason, stopThreadId: threadId } = await stopped();
+    const { stackFrames }: { stackFrames: { line: number }[] } = await ask("stackTrace", { threadId });
+    assert.deepEqual([stopReason, stackFrames[0]?.line], ["goto", line]);
+  }
   const paused = await inside("main");
   await ask("setVariable", { variablesReference: paused.variablesReference, name: "go", value: "0" });
   await ask("continue");
