@@ -317,8 +317,8 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/operations/serving.ts", subject("debug requests"), [
     [
-      "leases of bridges get a grace period",
-      "UPDATE debug_sessions SET bridge_expires_at = ${until}",
+      "leases of bridges move on with a clock that was set ahead",
+      "UPDATE debug_sessions SET bridge_expires_at = bridge_expires_at + ${ahead}",
       "UPDATE debug_sessions SET bridge_expires_at = bridge_expires_at",
     ],
     [
@@ -1070,8 +1070,8 @@ export const mutations: readonly Mutation[] = [
     ["a lost bridge ends its debug session", "bridge_expires_at <= ${context.now}", "bridge_expires_at < 0"],
     [
       "a call of a bridge renews its lease",
-      "bridge_expires_at = ${after(now, ttlMs)} WHERE",
-      "bridge_expires_at = bridge_expires_at WHERE",
+      "SET bridge_expires_at = ${after(now, ttlMs)}",
+      "SET bridge_expires_at = bridge_expires_at",
     ],
   ]),
   ...mutate("src/operations/commandExpiry.ts", subject("debug requests"), [
