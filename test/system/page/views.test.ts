@@ -214,7 +214,7 @@ suite("page", { skip: noBrowser, timeout: 240_000 }, () => {
     const headings = () =>
       page.evaluate<string>("[...document.querySelectorAll('.thread h3')].map((h) => h.textContent).join()");
     assert.equal(await headings(), "second pause,main breakpoint,Running");
-    await page.getByText("77").waitFor();
+    await page.getByText("77", { exact: true }).waitFor();
     await threads.getByRole("button", { name: /main \/srv\/main.js:3/ }).click();
     await page.getByRole("listitem").filter({ hasText: "x" }).filter({ hasText: "number" }).first().waitFor();
     // The frame that was chosen stays chosen while another thread is marked, and goes on.

@@ -34,6 +34,8 @@ interface Model {
   now: number;
   /** The time at which the bridge is lost, if it does not call before. */
   lease: number | undefined;
+  /** True when the debug session has ended because its bridge was lost. */
+  isLost: boolean;
   requests: Request[];
   log: string[];
 }
@@ -120,8 +122,9 @@ function moveOn(model: Model): void {
 }
 
 /** Ends the debug session, as a client does, or the reaper when the bridge is lost. */
-function close(model: Model): void {
+function close(model: Model, isLost: boolean): void {
   model.state = "terminated";
+  model.isLost = isLost;
   model.log.push("closed");
   outdate(model, true);
 }
@@ -206,13 +209,15 @@ function expectedOf(model: Model, one: Step, id: string): unknown {
       outdate(model, true);
       return "ok";
     case "close":
-      if (!isOver) close(model);
+      // A client cannot end in its way what has ended in another one.
+      if (isOver) return model.isLost ? "invalid_transition" : "ok";
+      close(model, false);
       return "ok";
     case "pass":
       model.now += one.ms;
       return "ok";
     case "reap": {
-      if (!isOver && model.lease !== undefined && model.lease <= model.now) close(model);
+      if (!isOver && model.lease !== undefined && model.lease <= model.now) close(model, true);
       const before = model.requests.filter(isOpen);
       expire(model);
       return before.filter((request) => !isOpen(request)).map((request) => request.id);
@@ -296,6 +301,7 @@ test("any order of requests, events and deaths goes as the model says, and none 
         epoch: stopEpoch,
         now: 0,
         lease: undefined,
+        isLost: false,
         requests: [],
         log: [],
       };
