@@ -1,5 +1,5 @@
 // Refuses a connection pooler that does not keep a session together: settings, advisory locks, prepared statements and
-// LISTEN would then be those of whoever comes next. https://www.pgbouncer.org/features.html
+// LISTEN would then be those of whoever comes next (D-164). https://www.pgbouncer.org/features.html
 
 import { randomUUID } from "node:crypto";
 import type pg from "pg";

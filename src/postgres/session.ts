@@ -1,5 +1,5 @@
 // The settings of a session, and the schema that it works in. Each connection pins all that change the meaning of a statement or of its answer, because
-// the server, the database and the role may set them: https://www.postgresql.org/docs/current/runtime-config-client.html
+// the server, the database and the role may set them (D-164): https://www.postgresql.org/docs/current/runtime-config-client.html
 
 import type pg from "pg";
 import type { Synchronous } from "../driver.ts";
