@@ -58,6 +58,8 @@ interface Read {
 /** The place of a reader. It is empty while the reader is being started. */
 interface Place {
   reader: Reader | undefined;
+  /** Resolves when the reader has been started, or could not be; and has ended, if its place was given up meanwhile. */
+  started: Promise<void>;
   /** The reads that run now. */
   running: readonly Read[];
   startedAtMs: number;
@@ -148,6 +150,7 @@ export class LongReads {
     if (!this.#mayStart()) return;
     const place: Place = {
       reader: undefined,
+      started: Promise.resolve(),
       running: [],
       startedAtMs: 0,
       readPages: false,
@@ -155,15 +158,15 @@ export class LongReads {
       idleTimer: undefined,
     };
     this.#places.add(place);
-    this.#options
+    place.started = this.#options
       .start((reason) => this.#onDeath(place, reason))
       .then(
-        (reader) => {
+        async (reader) => {
           this.#spentMs = 0;
           this.#retryMs = retryMsMin;
           place.reader = reader;
           if (this.#places.has(place)) this.#share();
-          else void reader.close(false);
+          else await reader.close(false);
         },
         (error: unknown) => this.#onFailedStart(place, error),
       );
@@ -258,7 +261,9 @@ export class LongReads {
   async #end(place: Place): Promise<void> {
     realTime.clearTimeout(place.idleTimer);
     this.#places.delete(place);
-    await place.reader?.close(place.running.length > 0);
+    // A thread that ends while another one below it loads SQLite would abort the process.
+    if (place.reader === undefined) await place.started;
+    else await place.reader.close(place.running.length > 0);
   }
 }
 

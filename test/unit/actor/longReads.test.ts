@@ -37,7 +37,8 @@ interface RigOptions {
   readonly limits?: Partial<Limits>;
   /** Fails groups; receives the names of their calls. */
   readonly failGroup?: (names: readonly string[]) => void;
-  readonly failStart?: () => void;
+  /** Fails the start of a reader, or holds it up. */
+  readonly failStart?: () => void | Promise<void>;
 }
 
 /** The words of a name: what a call does (write, rows, page, whole), and a label. "large" has a large result. */
@@ -77,7 +78,7 @@ function createRig({ readers: count = 1, limits: given = {}, failGroup, failStar
     limits,
     onEvent: (event) => void events.push(event),
     async start(onDeath) {
-      failStart?.();
+      await failStart?.();
       let running: { calls: readonly Call[]; gate: PromiseWithResolvers<readonly JobOutcome[]> } | undefined;
       const tested: TestedReader = {
         batches: [],
@@ -377,6 +378,25 @@ it("closing waits for the reads, and answers those that take too long", async ()
   await closed;
   await rig.longReads.close();
   assert.equal(reader.closed, true);
+});
+
+it("closing waits for a reader that is being started, and ends it", async () => {
+  const gate = Promise.withResolvers<void>();
+  const rig = createRig({ failStart: () => gate.promise });
+  await post(rig.connect(), "page a");
+  await rig.mailbox.close();
+  let isClosed = false;
+  const closed = rig.longReads.close().then(() => {
+    isClosed = true;
+  });
+  await new Promise(setImmediate);
+  assert.equal(isClosed, false);
+  gate.resolve();
+  await closed;
+  assert.deepEqual(
+    rig.readers.map((reader) => reader.closed),
+    [true],
+  );
 });
 
 it("a reader that has had nothing to do for a while is ended", async () => {
