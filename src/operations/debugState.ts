@@ -157,17 +157,19 @@ export const renewBridge = step(function* (
     WHERE id = ${id} AND adapter_run = ${adapter_run} AND ended_at IS NULL`);
 });
 
+/** Ends a debug session from which nothing more is expected. */
+const endAndClose = step(function* (row: DebugSessionRow, state: DebugState, reason: string, context: Context) {
+  const changes = yield* endDebugging(row, state, reason, context);
+  yield* saveDebugSession(row, { ...changes, closed_at: changes.ended_at ?? null }, context, "end", { reason });
+});
+
 /** Ends the debug sessions whose bridges have let their leases run out, at most `limit`. Returns their ids. */
 export const reapBridges = step(function* (limit: number, context: Context) {
   const rows = yield* all<DebugSessionRow>(sql`
     SELECT * FROM debug_sessions
     WHERE bridge_expires_at IS NOT NULL AND bridge_expires_at <= ${context.now}
     ORDER BY bridge_expires_at LIMIT ${limit} ${skipLocked}`);
-  const reason = "bridge_lost";
-  for (const row of rows) {
-    const changes = yield* endDebugging(row, "error", reason, context);
-    yield* saveDebugSession(row, { ...changes, closed_at: changes.ended_at ?? null }, context, "end", { reason });
-  }
+  for (const row of rows) yield* endAndClose(row, "error", "bridge_lost", context);
   return rows.map(({ id }) => id);
 });
 
@@ -176,11 +178,7 @@ export const closeDebugSessions = step(function* (sessionId: string, context: Co
   const rows = yield* all<DebugSessionRow>(
     sql`SELECT * FROM debug_sessions WHERE session_id = ${sessionId} AND ended_at IS NULL ORDER BY id ${forUpdate}`,
   );
-  const reason = "session_ended";
-  for (const row of rows) {
-    const changes = yield* endDebugging(row, "terminated", reason, context);
-    yield* saveDebugSession(row, { ...changes, closed_at: changes.ended_at ?? null }, context, "end", { reason });
-  }
+  for (const row of rows) yield* endAndClose(row, "terminated", "session_ended", context);
 });
 
 /** The numbers of rows that one step of a deletion removes. Events are small; stopped threads are not. */

@@ -1,6 +1,6 @@
-// The settings of a session, and the schema that it works in. Each connection pins all that change the meaning of a statement or of its answer, because
-// the server, the database and the role may set them (D-164): https://www.postgresql.org/docs/current/runtime-config-client.html
-
+// The settings of a session, and the schema that it works in. Each connection pins all that change the meaning of a
+// statement or of its answer, because the server, the database and the role may set them (D-164):
+// https://www.postgresql.org/docs/current/runtime-config-client.html
 import type pg from "pg";
 import type { Synchronous } from "../driver.ts";
 import { StoreError } from "../errors.ts";

@@ -132,7 +132,7 @@ export class Connection {
     const waiting = this.#waiting.get(message.request_seq);
     if (message.success) waiting?.resolve(message.body ?? {});
     else waiting?.reject(new AdapterError(message.message ?? "the adapter has refused it"));
-    // What waits for the answer goes on before the next message is handed out, which may be an event that follows from it.
+    // The next message may be an event that this answer leads to. It is handed out after the caller has seen the answer.
     await new Promise<void>((resolve) => realTime.setImmediate(() => resolve()));
   }
 
